@@ -1,0 +1,297 @@
+/* Connections: their table, their subscriptions by sid, and closing by mark. */
+#include "core.h"
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define LINGER_MS 100 /* how long a refused client may take to read its error */
+
+struct conn *conn_new(struct core *k, int fd, enum kind kind)
+{
+    if (!k->free_conn) {
+        uint32_t cap = k->cap_conns ? k->cap_conns * 2 : 64;
+        struct conn **conns = realloc(k->conns, cap * sizeof *conns);
+        if (!conns) return NULL;
+        k->conns = conns;
+        uint32_t *gens = realloc(k->gens, cap * sizeof *gens);
+        if (!gens) return NULL;
+        k->gens = gens;
+        uint32_t *next = realloc(k->next_free, cap * sizeof *next);
+        if (!next) return NULL;
+        k->next_free = next;
+        for (uint32_t i = cap; i-- > k->cap_conns;) {
+            conns[i] = NULL, gens[i] = 0, next[i] = k->free_conn;
+            k->free_conn = i + 1;
+        }
+        k->cap_conns = cap;
+    }
+    struct conn *c = calloc(1, sizeof *c);
+    if (!c) return NULL;
+    uint32_t i = k->free_conn - 1;
+    k->free_conn = k->next_free[i];
+    k->conns[i] = c;
+    k->nconns++;
+    c->idx = i, c->gen = ++k->gens[i];
+    c->fd = fd, c->kind = (uint8_t)kind;
+    c->read_size = READ_MIN;
+    return c;
+}
+
+struct conn *conn_by_handle(struct core *k, uint64_t handle)
+{
+    uint32_t i = (uint32_t)handle;
+    if (i >= k->cap_conns || !k->conns[i] || k->conns[i]->gen != (uint32_t)(handle >> 32)) return NULL;
+    return k->conns[i]->closed ? NULL : k->conns[i];
+}
+
+void conn_ip(const struct conn *c, char out[48])
+{
+    out[0] = 0;
+    if (c->family) inet_ntop(c->family, c->addr, out, 48);
+}
+
+void conn_close(struct core *k, struct conn *c, uint32_t reason)
+{
+    if (c->closed) return;
+    c->closed = true;
+    c->reason = reason;
+    c->next_dying = k->dying;
+    k->dying = c;
+}
+
+void conn_error(struct core *k, struct conn *c, const char *text, uint32_t reason)
+{
+    char line[512];
+    int n = snprintf(line, sizeof line, "-ERR '%.450s'\r\n", text);
+    output_write(k, c, line, (size_t)n);
+    if (reason) conn_close(k, c, reason);
+}
+
+/* ---- input that waits ---- */
+
+bool conn_keep_input(struct core *k, struct conn *c, const char *p, size_t n)
+{
+    if (n == 0) {
+        free(c->in);
+        c->in = NULL, c->in_len = c->in_cap = 0;
+        return true;
+    }
+    size_t want = c->need > n ? c->need : n;
+    if (p >= c->in && c->in && p < c->in + c->in_cap) { /* what is left of what already waits */
+        memmove(c->in, p, n);
+        c->in_len = (uint32_t)n;
+        if (want <= c->in_cap) return true;
+        char *more = realloc(c->in, want);
+        if (!more) goto broke;
+        c->in = more, c->in_cap = (uint32_t)want;
+        return true;
+    }
+    char *fresh = malloc(want);
+    if (!fresh) goto broke;
+    memcpy(fresh, p, n);
+    free(c->in);
+    c->in = fresh, c->in_len = (uint32_t)n, c->in_cap = (uint32_t)want;
+    return true;
+broke:
+    conn_close(k, c, READ_ERROR);
+    return false;
+}
+
+void conn_release_hold(struct core *k, struct conn *c, uint8_t hold)
+{
+    if (!(c->hold & hold)) return;
+    c->hold &= (uint8_t)~hold;
+    if (c->hold || c->closed) return;
+    reactor_runnable(k, c);
+}
+
+/* ---- subscriptions by sid: open addressing, linear probes, backward-shift removal ---- */
+
+struct sub *conn_find_sub(struct conn *c, const char *sid, size_t n, uint32_t h)
+{
+    if (!c->sid_cap) return NULL;
+    for (uint32_t i = h & (c->sid_cap - 1); c->sids[i]; i = (i + 1) & (c->sid_cap - 1)) {
+        struct sub *s = c->sids[i];
+        if (s->sid_hash == h && s->sid_len == n && memcmp(s->sid, sid, n) == 0) return s;
+    }
+    return NULL;
+}
+
+static void sid_put(struct sub **table, uint32_t cap, struct sub *s)
+{
+    uint32_t i = s->sid_hash & (cap - 1);
+    while (table[i]) i = (i + 1) & (cap - 1);
+    table[i] = s;
+}
+
+int conn_add_sub(struct core *k, struct conn *c, struct sub *s)
+{
+    if ((c->nsubs + 1) * 4 > c->sid_cap * 3) {
+        uint32_t cap = c->sid_cap ? c->sid_cap * 2 : 4;
+        struct sub **more = calloc(cap, sizeof *more);
+        if (!more) return -1;
+        for (uint32_t i = 0; i < c->sid_cap; i++)
+            if (c->sids[i]) sid_put(more, cap, c->sids[i]);
+        free(c->sids);
+        c->sids = more, c->sid_cap = cap;
+    }
+    s->owner = c;
+    if (sublist_insert(c->acc->subs, s) < 0) return -1;
+    sid_put(c->sids, c->sid_cap, s);
+    c->nsubs++;
+    c->acc->nsubs++;
+    k->stats.subscriptions++;
+    mesh_interest_changed(k, c->acc);
+    return 0;
+}
+
+static void sid_remove(struct conn *c, struct sub *s)
+{
+    uint32_t mask = c->sid_cap - 1, i = s->sid_hash & mask;
+    while (c->sids[i] != s) i = (i + 1) & mask;
+    for (uint32_t j = (i + 1) & mask; c->sids[j]; j = (j + 1) & mask) {
+        uint32_t home = c->sids[j]->sid_hash & mask;
+        if (((j - home) & mask) >= ((j - i) & mask)) {
+            c->sids[i] = c->sids[j];
+            i = j;
+        }
+    }
+    c->sids[i] = NULL;
+    c->nsubs--;
+}
+
+static void sub_unlink(struct core *k, struct account *a, struct sub *s)
+{
+    sublist_remove(a->subs, s);
+    a->nsubs--;
+    k->stats.subscriptions--;
+    mesh_interest_changed(k, a);
+    free(s);
+}
+
+void conn_drop_sub(struct core *k, struct conn *c, struct sub *s)
+{
+    sid_remove(c, s);
+    sub_unlink(k, c->acc, s);
+}
+
+void conn_drop_subs(struct core *k, struct conn *c)
+{
+    for (uint32_t i = 0; i < c->sid_cap; i++)
+        if (c->sids[i]) sub_unlink(k, c->acc, c->sids[i]);
+    free(c->sids);
+    c->sids = NULL, c->sid_cap = c->nsubs = 0;
+}
+
+/* ---- the end ---- */
+
+static void unlink_from(struct conn **list, struct conn *c, size_t offset)
+{
+    for (struct conn **at = list; *at; at = (struct conn **)((char *)*at + offset))
+        if (*at == c) {
+            *at = *(struct conn **)((char *)c + offset);
+            return;
+        }
+}
+
+/* Say that this is the end, but keep the socket a moment, reading and throwing away: closing with unread input would reset it, and the reset could
+ * destroy the error line before the client has read it. */
+static void linger(struct core *k, int fd)
+{
+    struct conn *l = conn_new(k, fd, KIND_LINGER);
+    if (!l) {
+        struct conn gone = {.fd = fd};
+        reactor_close_fd(k, &gone);
+        return;
+    }
+    shutdown(fd, SHUT_WR); /* the client sees the end at once */
+    l->in_watched = true;  /* the descriptor is still in the epoll set, under the old name */
+    l->resume_at = k->now + LINGER_MS;
+    reactor_watch(k, l);
+    timer_set(k, l);
+}
+
+static void conn_unlink(struct core *k, struct conn *c)
+{
+    bool quiet = c->reason == SLOW_CONSUMER_PENDING || c->reason == SLOW_CONSUMER_DEADLINE ||
+                 c->reason == WRITE_ERROR || c->reason == READ_ERROR;
+    if (c->fd >= 0 && c->kind == KIND_CLIENT && !quiet && !c->blocked) output_flush(k, c);
+    if (c->kind == KIND_CLIENT) {
+        for (uint32_t i = 0; i < k->ndead;) /* its dead subscriptions go with it */
+            if (k->dead[i]->owner == c)
+                k->dead[i] = k->dead[--k->ndead];
+            else
+                i++;
+        if (c->acc) conn_drop_subs(k, c);
+        if (c->open && c->acc) c->acc->nconns--;
+        if (c->counted) {
+            atomic_fetch_sub(&k->slot->live, 1);
+            k->stats.connections--;
+        }
+        event_push(k, SPL_CLOSED, c, c->reason, NULL, 0);
+    }
+    if (c->hold & HOLD_BARRIER) unlink_from(&k->at_barrier, c, offsetof(struct conn, next_waiting));
+    if (c->hold & HOLD_PEER) unlink_from(&k->peers[c->waits_peer].waiting, c, offsetof(struct conn, next_waiting));
+    if (c->runnable) unlink_from(&k->runnable, c, offsetof(struct conn, next_runnable));
+    if (c->kind == KIND_PEER) mesh_stream_lost(k, c);
+    timer_drop(k, c);
+    output_discard(k, c);
+    if (c->fd >= 0) {
+        if (c->kind == KIND_CLIENT && !quiet && !c->eof && !k->draining) {
+            linger(k, c->fd);
+            c->fd = -1;
+        } else {
+            reactor_close_fd(k, c);
+        }
+    }
+}
+
+static void conn_free(struct core *k, struct conn *c)
+{
+    k->conns[c->idx] = NULL;
+    k->next_free[c->idx] = k->free_conn;
+    k->free_conn = c->idx + 1;
+    k->nconns--;
+    free(c->in);
+    free(c->meta);
+    free(c->cookie);
+    free(c->after_pong);
+    free(c->sids);
+    responses_free(c);
+    free(c);
+}
+
+/* Subscriptions that reached their maximum. Not while a match is being walked. */
+void conn_bury_subs(struct core *k)
+{
+    while (k->ndead) {
+        struct sub *s = k->dead[--k->ndead];
+        conn_drop_sub(k, s->owner, s);
+    }
+}
+
+/* Subscriptions that reached their maximum, then connections. What is closed now is freed at the start of the next
+ * turn, when its owner has read the events. */
+void conn_bury(struct core *k)
+{
+    conn_bury_subs(k);
+    while (k->dying) {
+        struct conn *c = k->dying;
+        k->dying = c->next_dying;
+        conn_unlink(k, c);
+        c->next_dying = k->grave;
+        k->grave = c;
+    }
+}
+
+void conn_empty_grave(struct core *k)
+{
+    while (k->grave) {
+        struct conn *c = k->grave;
+        k->grave = c->next_dying;
+        if (c->dirty) unlink_from(&k->dirty, c, offsetof(struct conn, next_dirty));
+        conn_free(k, c);
+    }
+}

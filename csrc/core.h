@@ -1,0 +1,310 @@
+/* core.h: the structures that the data plane's rooms share. Private to csrc/.
+ *
+ *   core --- conns[]  handle = generation << 32 | index
+ *        |-- accounts[] --- sublist
+ *        |-- peers[] --- conn (kind PEER: an AF_UNIX stream, same buffers and reactor as clients)
+ *        `-- lists worked off at the end of every turn: dirty (output to flush), runnable (input held back that may go on),
+ *            dying (closed by mark), dead subs
+ *
+ * Nothing is freed while a turn may still look at it: connections and subscriptions are closed by mark.
+ */
+#ifndef SPLINE_CORE_H
+#define SPLINE_CORE_H
+#include "permissions.h"
+#include "shared.h"
+#include "spline.h"
+#include "subject.h"
+#include "sublist.h"
+#include <netinet/in.h>
+#include <stdbool.h>
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+#define READ_MAX (128 * 1024) /* more leaves the cache */
+#define READ_MIN (32 * 1024)  /* a small read keeps others' latency low beside a bulk stream */
+#define CHUNK_MAX (64 * 1024)
+#define BIG_MESSAGE (32 * 1024) /* a payload this large is read straight into its own buffer */
+#define MAX_PEERS SUBLIST_MAX_PEERS
+#define PEER_HIGH (1024 * 1024) /* bytes queued to a peer above which its producers pause */
+#define PEER_LOW (256 * 1024)
+
+enum closed_reason { /* numbers are those of broker/protocol/errors.py, in the order of the protocol sheet */
+                     CLIENT_CLOSED = 1,
+                     AUTHENTICATION_TIMEOUT,
+                     AUTHENTICATION_FAILURE,
+                     TLS_HANDSHAKE_FAILURE,
+                     SLOW_CONSUMER_PENDING,
+                     SLOW_CONSUMER_DEADLINE,
+                     WRITE_ERROR,
+                     READ_ERROR,
+                     PARSE_ERROR,
+                     STALE_CONNECTION,
+                     PROTOCOL_VIOLATION,
+                     BAD_CLIENT_PROTOCOL,
+                     INCORRECT_PORT,
+                     MAX_ACCOUNT_CONNECTIONS,
+                     MAX_CONNECTIONS,
+                     MAX_PAYLOAD,
+                     MAX_CONTROL_LINE
+};
+
+enum kind {
+    KIND_CLIENT,
+    KIND_PEER,
+    KIND_LISTENER,
+    KIND_MESH_LISTENER,
+    KIND_HANDOFF,
+    KIND_TIMER,
+    KIND_WATCH,
+    KIND_LINGER
+};
+
+/* Why a connection's input is not being parsed (a bit each). */
+enum hold { HOLD_START = 1, HOLD_CONNECT = 2, HOLD_BARRIER = 4, HOLD_STALL = 8, HOLD_PEER = 16 };
+
+struct chunk { /* a piece of queued output: bytes off..len of data */
+    struct chunk *next;
+    uint32_t cap, len, off;
+    char data[];
+};
+
+struct account {
+    uint32_t id, name_len;
+    char *name;
+    struct sublist *subs;
+    bool dirty_queued; /* in core->dirty_accounts */
+    uint64_t in_msgs, in_bytes, out_msgs, out_bytes, nsubs, nconns, slow_consumers;
+};
+
+struct responses; /* allow_responses: reply subjects this connection may publish to */
+
+struct conn {
+    /* hot: delivery */
+    char *wp, *wend; /* free room of the last output chunk */
+    uint8_t kind, hold;
+    bool closed, dirty, blocked, counted;
+    bool verbose, pedantic, echo, headers, no_responders, open, connected, in_watched;
+    uint64_t out_msgs, out_bytes;
+    struct permissions *perms;
+    struct responses *responses;
+    struct chunk *out, *out_last;
+    size_t queued; /* bytes of sealed chunks not yet written */
+    /* hot: publishing */
+    const struct match *last;
+    uint32_t last_serial, last_len;
+    bool last_allowed;
+    bool runnable, dying, pinged, skipping, eof;
+    uint8_t skip_verb, pings_out;
+    struct account *acc;
+    uint64_t in_msgs, in_bytes, barrier;
+    uint64_t stall_progress; /* bytes written to us when we last made a producer wait */
+    uint64_t written;
+    /* input that waits: a partial line or message, or everything behind a hold */
+    char *in;
+    uint32_t in_len, in_cap;
+    uint32_t need; /* total size of the message that starts at `in`, when known and large */
+    uint32_t read_size;
+    int fd;
+    uint32_t idx, gen;
+    uint64_t cid;
+    struct sub **sids; /* open addressed by sid */
+    uint32_t sid_cap, nsubs;
+    struct conn *next_dirty, *next_runnable, *next_dying, *next_waiting;
+    /* timers: absolute ms, 0 = off; timer_at is the earliest known to the heap */
+    uint64_t timer_at, ping_at, auth_at, write_at, resume_at, last_in;
+    uint32_t heap_pos; /* 1-based, 0 = not in the heap */
+    uint32_t reason;
+    uint32_t stalled_ms;
+    uint16_t port;
+    uint8_t family;
+    uint8_t addr[16];
+    uint32_t meta_len, cookie_len, after_pong_len;
+    char *meta, *cookie, *after_pong;
+    uint32_t peer; /* KIND_PEER: which; KIND_HANDOFF, KIND_LISTENER: unused */
+    uint32_t waits_peer;
+};
+
+struct peer {
+    bool up, synced, sent_snapshot, acknowledged;
+    uint32_t serial;
+    uint32_t missed;           /* the serial of one who spoke before we had been told of it */
+    struct conn *conn;         /* the stream; NULL until it is connected: output waits in `early` */
+    uint64_t acked;            /* our batches that it has applied */
+    uint64_t seen;             /* its batches that we have applied */
+    uint64_t digest;           /* of what it announced, as we applied it */
+    uint32_t *ours, nours;     /* its account id -> our id */
+    uint32_t *theirs, ntheirs; /* our account id -> its id, UINT32_MAX unknown */
+    struct conn *waiting;      /* producers paused until its stream drains */
+};
+
+struct control {
+    struct control *next;
+    uint32_t peer;
+    size_t len;
+    char data[];
+};
+
+struct handoff {
+    int recv_fd, send_fd;
+};
+
+/* A message on its way, as delivery wants it. The frame is
+ *   "MSG " | subject " " | sid " " | tail, where tail = [reply " "] size CRLF payload CRLF
+ * In canonical input the tail stands ready in the read buffer; otherwise head was rebuilt and body follows it. */
+struct message {
+    struct conn *from; /* NULL: from a peer */
+    struct account *acc;
+    const char *subject, *reply, *head, *body, *payload;
+    uint32_t subject_len, reply_len, head_len,
+        hdr_len;     /* head: "[reply ]size CRLF" (for HPUB "[reply ]hdr total CRLF") */
+    size_t body_len; /* with CRLF; what follows head */
+    size_t total;    /* headers and payload */
+    bool with_headers;
+    bool joined; /* head and body are contiguous */
+};
+
+struct core {
+    struct spl_config cfg;
+    int epfd, timerfd;
+    uint64_t now, timer_armed;
+    struct conn **conns;
+    uint32_t nconns, cap_conns, free_conn; /* free list: index + 1 */
+    uint32_t *gens, *next_free;
+    struct account **accounts;
+    uint32_t naccounts;
+    struct permissions **perms;
+    uint32_t nperms;
+    struct account *no_auth_acc;
+    struct permissions *no_auth_perms;
+    char *rbuf;
+    struct conn *dirty, *runnable, *dying, *grave;
+    size_t dirty_bytes;
+    struct sub **dead;
+    uint32_t ndead, cap_dead;
+    uint32_t stall_ms;      /* set by delivery: the producer being served should pause this long */
+    struct peer *full_peer; /* set by delivery: the producer must wait for this peer */
+    struct spl_event *events;
+    uint32_t nevents, cap_events;
+    char *arena;
+    size_t arena_len, arena_cap;
+    struct chunk *arenas; /* texts of this turn's events */
+    struct conn **heap;
+    uint32_t nheap, cap_heap;
+    struct chunk *pool[4];
+    uint32_t npool[4];
+    struct shared_page *shared;
+    struct shared_slot *slot;
+    struct shared_page *own_page;
+    struct handoff handoff[MAX_PEERS];
+    struct conn *listeners[8];
+    uint32_t nlisteners;
+    bool accepting, woken, draining;
+    int debug, trace;
+    uint64_t rng;
+    /* mesh */
+    struct peer peers[MAX_PEERS];
+    uint64_t peers_up; /* bit mask */
+    uint64_t batch_seq, min_acked, digest;
+    uint32_t announced_accounts;
+    struct conn *at_barrier;
+    struct account **dirty_accounts;
+    uint32_t ndirty_accounts;
+    struct control *control, *control_last, *control_taken;
+    struct spl_stats stats;
+};
+
+/* conn.c */
+struct conn *conn_new(struct core *k, int fd, enum kind kind);
+struct conn *conn_by_handle(struct core *k, uint64_t handle);
+static inline uint64_t conn_handle(const struct conn *c) { return (uint64_t)c->gen << 32 | c->idx; }
+void conn_close(struct core *k, struct conn *c, uint32_t reason);
+void conn_error(struct core *k, struct conn *c, const char *text, uint32_t reason); /* -ERR, and close if reason */
+void conn_bury_subs(struct core *k);   /* those that reached their maximum */
+void conn_bury(struct core *k);        /* end of the turn: unlink what was marked */
+void conn_empty_grave(struct core *k); /* start of the next: free it */
+void conn_release_hold(struct core *k, struct conn *c, uint8_t hold);
+struct sub *conn_find_sub(struct conn *c, const char *sid, size_t n, uint32_t hash);
+int conn_add_sub(struct core *k, struct conn *c, struct sub *s);
+void conn_drop_sub(struct core *k, struct conn *c, struct sub *s); /* unlink and free now */
+void conn_drop_subs(struct core *k, struct conn *c);
+void conn_ip(const struct conn *c, char out[48]);
+bool conn_keep_input(struct core *k, struct conn *c, const char *p, size_t n); /* false: out of memory, closed */
+
+/* output.c */
+char *output_more(struct core *k, struct conn *c, size_t n); /* slow path of output_room */
+void output_flush(struct core *k, struct conn *c);
+void output_flush_dirty(struct core *k);
+void output_discard(struct core *k, struct conn *c);
+void output_deadline(struct core *k, struct conn *c); /* nothing could be written for write_deadline */
+void output_pool_free(struct core *k);
+size_t output_pending(const struct conn *c);
+bool output_lags(const struct core *k, const struct conn *c);
+static inline void output_mark(struct core *k, struct conn *c)
+{
+    if (!c->dirty) {
+        c->dirty = true;
+        c->next_dirty = k->dirty;
+        k->dirty = c;
+    }
+}
+/* Room for n contiguous bytes; the caller advances c->wp. NULL: the connection was closed (or has no memory). */
+static inline char *output_room(struct core *k, struct conn *c, size_t n)
+{
+    if (likely((size_t)(c->wend - c->wp) >= n)) {
+        if (unlikely(!c->dirty)) output_mark(k, c);
+        return c->wp;
+    }
+    return output_more(k, c, n);
+}
+bool output_write(struct core *k, struct conn *c, const char *p, size_t n);
+
+/* event.c */
+void event_push(struct core *k, uint32_t type, struct conn *c, uint32_t reason, const char *data, size_t len);
+void event_log(struct core *k, struct conn *c, uint32_t level, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* timer.c */
+void timer_set(struct core *k, struct conn *c); /* after changing one of c's deadlines */
+void timer_drop(struct core *k, struct conn *c);
+void timer_run(struct core *k);
+void timer_arm(struct core *k);
+
+/* core.c */
+void end_of_command(struct core *k); /* outside a turn: flush, and make the next turn come if there is more */
+
+/* parse.c */
+size_t client_parse(struct core *k, struct conn *c, const char *buf, size_t n);
+
+/* deliver.c */
+void deliver_publish(struct core *k, struct conn *c, struct message *m);
+void deliver_from_peer(struct core *k, struct peer *from, struct message *m, const char *queues, uint32_t nqueues,
+                       uint32_t hops);
+
+/* responses.c */
+void responses_grant(struct conn *c, const char *reply, size_t n, uint64_t now);
+bool responses_use(struct conn *c, const char *subject, size_t n, uint64_t now);
+void responses_free(struct conn *c);
+
+/* mesh.c */
+size_t mesh_parse(struct core *k, struct conn *c, const char *buf, size_t n);
+void mesh_send(struct core *k, uint32_t peer, const struct message *m, struct match_group **queues, uint32_t nqueues,
+               bool queue_only, uint32_t hops);
+void mesh_interest_changed(struct core *k, struct account *a);
+void mesh_flush_interest(struct core *k);
+void mesh_stream_lost(struct core *k, struct conn *c);
+void mesh_accept(struct core *k, int fd);
+void mesh_free(struct core *k);
+struct account *account_get(struct core *k, uint32_t id);
+
+/* reactor.c */
+void reactor_watch(struct core *k, struct conn *c);
+void reactor_close_fd(struct core *k, struct conn *c);
+void reactor_runnable(struct core *k, struct conn *c);
+uint64_t clock_ms(void);
+static inline uint32_t random_below(struct core *k, uint32_t n)
+{
+    k->rng ^= k->rng << 13, k->rng ^= k->rng >> 7, k->rng ^= k->rng << 17;
+    return (uint32_t)(((k->rng >> 32) * n) >> 32);
+}
+#endif

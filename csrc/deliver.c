@@ -1,0 +1,308 @@
+/* Delivery: who gets this message, and the frame it is sent in.
+ *
+ * Plain subscriptions each get a copy; of every queue group (by name, over all patterns and all workers) one member does. Peers
+ * that have interest get the message once, with the names of the groups it was picked for.
+ */
+#include "core.h"
+#include "quote.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GROUPS_AT_ONCE 64
+
+static inline char *put(char *w, const char *p, size_t n)
+{
+    memcpy(w, p, n);
+    return w + n;
+}
+
+static inline char *put_number(char *w, size_t v)
+{
+    char digits[24];
+    int i = sizeof digits;
+    do digits[--i] = (char)('0' + v % 10);
+    while (v /= 10);
+    return put(w, digits + i, sizeof digits - (size_t)i);
+}
+
+/* One subscription's copy. False if it does not want it (closed, its own message without echo, denied). */
+static inline bool deliver_sub(struct core *k, struct sub *s, const struct message *m)
+{
+    struct conn *c = s->owner;
+    if (unlikely(s->dead || c->closed)) return false;
+    if (unlikely(c == m->from && !c->echo)) return false;
+    if (unlikely(s->spare) &&
+        !permissions_can_deliver(c->perms, m->subject, m->subject_len, s->subject + s->subject_len, s->queue_len))
+        return false;
+    if (unlikely(c->blocked) && k->cfg.no_stall && output_lags(k, c)) return false;
+    bool strip = unlikely(m->with_headers && !c->headers);
+    size_t n = 7 + m->subject_len + s->sid_len + m->head_len + m->body_len; /* "HMSG " and two blanks */
+    char *w = output_room(k, c, n);
+    if (unlikely(!w)) return false;
+    size_t counted = m->total;
+    if (likely(!strip)) {
+        if (m->with_headers) *w++ = 'H';
+        w = put(w, "MSG ", 4);
+        w = put(w, m->subject, m->subject_len);
+        *w++ = ' ';
+        w = put(w, s->sid, s->sid_len);
+        *w++ = ' ';
+        if (likely(m->joined)) {
+            w = put(w, m->head, m->head_len + m->body_len);
+        } else {
+            w = put(w, m->head, m->head_len);
+            w = put(w, m->body, m->body_len);
+        }
+    } else {
+        counted -= m->hdr_len;
+        w = put(w, "MSG ", 4);
+        w = put(w, m->subject, m->subject_len);
+        *w++ = ' ';
+        w = put(w, s->sid, s->sid_len);
+        *w++ = ' ';
+        if (m->reply_len) {
+            w = put(w, m->reply, m->reply_len);
+            *w++ = ' ';
+        }
+        w = put_number(w, counted);
+        w = put(w, "\r\n", 2);
+        w = put(w, m->payload + m->hdr_len, counted + 2);
+    }
+    c->wp = w;
+    c->out_msgs++;
+    c->out_bytes += counted;
+    if (unlikely(c->responses || (c->perms && m->reply_len)) && m->reply_len)
+        responses_grant(c, m->reply, m->reply_len, k->now);
+    s->delivered++;
+    if (unlikely(s->max && s->delivered >= s->max)) {
+        s->dead = true;
+        if (k->ndead == k->cap_dead) {
+            uint32_t cap = k->cap_dead ? k->cap_dead * 2 : 64;
+            struct sub **more = realloc(k->dead, cap * sizeof *more);
+            if (!more) { /* it stays linked but deaf until its connection goes */
+                return true;
+            }
+            k->dead = more, k->cap_dead = cap;
+        }
+        k->dead[k->ndead++] = s;
+    }
+    if (unlikely(k->trace))
+        event_log(k, c, 2, "->> [%sMSG %.*s %.*s %zu]", m->with_headers ? "H" : "",
+                  (int)(m->subject_len < 256 ? m->subject_len : 256), m->subject, (int)s->sid_len, s->sid, counted);
+    return true;
+}
+
+/* One local member of a group, beginning anywhere; false if none accepts. */
+static bool deliver_group_local(struct core *k, struct match_group *g, const struct message *m)
+{
+    if (!g->nlocal) return false;
+    uint32_t at = g->nlocal > 1 ? random_below(k, g->nlocal) : 0;
+    for (uint32_t i = 0; i < g->nlocal; i++) {
+        if (deliver_sub(k, g->local[at], m)) return true;
+        if (++at == g->nlocal) at = 0;
+    }
+    return false;
+}
+
+/* The peer that holds the member number `pick` of the group's remote members, leaving out the peers in `except`. */
+static int group_peer(struct core *k, const struct match_group *g, uint32_t pick, uint64_t except)
+{
+    for (uint32_t i = 0; i < g->nremote; i++) {
+        uint32_t p = g->remote[i].peer;
+        if (except >> p & 1 || !(k->peers_up >> p & 1)) continue;
+        if (pick < g->remote[i].weight) return (int)p;
+        pick -= g->remote[i].weight;
+    }
+    return -1;
+}
+
+static uint32_t remote_members(struct core *k, const struct match_group *g, uint64_t except)
+{
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < g->nremote; i++)
+        if (!(except >> g->remote[i].peer & 1) && k->peers_up >> g->remote[i].peer & 1) sum += g->remote[i].weight;
+    return sum;
+}
+
+/* Pick one member of a group over all workers, uniformly. Local picks are delivered here; returns the peer that shall have
+ * it, -1: delivered, -2: nobody takes it. */
+static int deliver_group(struct core *k, struct match_group *g, const struct message *m)
+{
+    uint32_t remote = g->nremote ? remote_members(k, g, 0) : 0;
+    if (remote) {
+        uint32_t pick = random_below(k, g->nlocal + remote);
+        if (pick >= g->nlocal) return group_peer(k, g, pick - g->nlocal, 0);
+    }
+    if (deliver_group_local(k, g, m)) return -1;
+    return remote ? group_peer(k, g, random_below(k, remote), 0) : -2;
+}
+
+/* Everything that `m` meets, for a message published here. Returns whether anybody got it. */
+static bool deliver_all(struct core *k, const struct match *r, struct message *m)
+{
+    bool delivered = false;
+    uint32_t n = r->nplain;
+    struct sub **plain = r->plain;
+    for (uint32_t i = 0; i < n; i++) {
+        if (likely(i + 1 < n)) __builtin_prefetch(plain[i + 1]->owner);
+        delivered |= deliver_sub(k, plain[i], m);
+    }
+    uint64_t peers = r->peers & k->peers_up;
+    if (likely(!peers && !r->ngroups)) return delivered;
+    struct match_group *chosen[GROUPS_AT_ONCE];
+    int to[GROUPS_AT_ONCE];
+    for (uint32_t from = 0; from < r->ngroups || peers; from += GROUPS_AT_ONCE) {
+        uint32_t some = r->ngroups > from ? r->ngroups - from : 0;
+        if (some > GROUPS_AT_ONCE) some = GROUPS_AT_ONCE;
+        uint64_t targets = peers;
+        for (uint32_t i = 0; i < some; i++) {
+            to[i] = deliver_group(k, &r->groups[from + i], m);
+            delivered |= to[i] != -2;
+            if (to[i] >= 0) targets |= 1ull << to[i];
+        }
+        for (uint64_t left = targets; left; left &= left - 1) {
+            uint32_t p = (uint32_t)__builtin_ctzll(left);
+            uint32_t nq = 0;
+            for (uint32_t i = 0; i < some; i++)
+                if (to[i] == (int)p) chosen[nq++] = &r->groups[from + i];
+            mesh_send(k, p, m, chosen, nq, !(peers >> p & 1), 0);
+        }
+        delivered |= peers != 0;
+        peers = 0;
+    }
+    return delivered;
+}
+
+/* ---- what a client may not publish ---- */
+
+static bool starts(const char *s, size_t n, const char *with)
+{
+    size_t w = strlen(with);
+    return n >= w && memcmp(s, with, w) == 0;
+}
+
+static void refused(struct core *k, struct conn *c, const char *what, const char *s, size_t n)
+{
+    char text[460], name[380];
+    quote(name, sizeof name, s, n);
+    snprintf(text, sizeof text, "Permissions Violation for Publish %s %s", what, name);
+    conn_error(k, c, text, 0);
+    event_log(k, c, 0, "Publish Violation - Subject %s", name);
+}
+
+static inline bool subject_reserved(const char *s, size_t n) { return starts(s, n, "_GR_.") || starts(s, n, "$NRG."); }
+static inline bool reply_reserved(const char *s, size_t n)
+{
+    return starts(s, n, "_R_.") || starts(s, n, "$JS.ACK.") || starts(s, n, "_GR_.");
+}
+
+/* Nobody is there: tell the requester, on the subscription that waits for the reply. */
+static void no_responders(struct core *k, struct conn *c, const struct message *m)
+{
+    const struct match *r = sublist_match(c->acc->subs, m->reply, m->reply_len);
+    if (!r) return;
+    for (uint32_t i = 0; i < r->nplain; i++) {
+        struct sub *s = r->plain[i];
+        if (s->owner != c || s->dead) continue;
+        size_t body = 32 + m->subject_len;
+        char *w = output_room(k, c, 128 + m->reply_len + s->sid_len + m->subject_len);
+        if (!w) return;
+        w = put(w, "HMSG ", 5);
+        w = put(w, m->reply, m->reply_len);
+        *w++ = ' ';
+        w = put(w, s->sid, s->sid_len);
+        *w++ = ' ';
+        w = put_number(w, body);
+        *w++ = ' ';
+        w = put_number(w, body);
+        w = put(w, "\r\nNATS/1.0 503\r\nNats-Subject: ", 30);
+        w = put(w, m->subject, m->subject_len);
+        w = put(w, "\r\n\r\n\r\n", 6);
+        c->wp = w;
+        return;
+    }
+}
+
+static inline const struct match *match_for(struct core *k, struct conn *c, const struct message *m, bool *allowed)
+{
+    const struct match *r = c->last;
+    (void)k;
+    if (likely(r && c->last_len == m->subject_len && r->serial == c->last_serial && r->subject_len == m->subject_len &&
+               memcmp(r->subject, m->subject, m->subject_len) == 0 &&
+               sublist_match_current(c->acc->subs, r, c->last_serial))) {
+        *allowed = c->last_allowed;
+        return r;
+    }
+    bool ok = !subject_reserved(m->subject, m->subject_len);
+    if (ok && c->perms) ok = permissions_can_publish(c->perms, m->subject, m->subject_len);
+    *allowed = ok;
+    r = sublist_match(c->acc->subs, m->subject, m->subject_len);
+    c->last = r;
+    if (r) c->last_serial = r->serial, c->last_len = m->subject_len, c->last_allowed = ok;
+    return r;
+}
+
+void deliver_publish(struct core *k, struct conn *c, struct message *m)
+{
+    bool allowed;
+    c->in_msgs++;
+    c->in_bytes += m->total;
+    c->acc->in_msgs++;
+    c->acc->in_bytes += m->total;
+    k->stats.in_msgs++;
+    k->stats.in_bytes += m->total;
+    c->last_in = k->now;
+    const struct match *r = match_for(k, c, m, &allowed);
+    if (unlikely(!r)) {
+        conn_close(k, c, READ_ERROR);
+        return;
+    }
+    if (unlikely(!allowed)) {
+        if (subject_reserved(m->subject, m->subject_len) || !responses_use(c, m->subject, m->subject_len, k->now)) {
+            refused(k, c, "to", m->subject, m->subject_len);
+            return;
+        }
+    }
+    if (unlikely(m->reply_len && (m->reply[0] == '_' || m->reply[0] == '$') &&
+                 reply_reserved(m->reply, m->reply_len))) {
+        refused(k, c, "with Reply of", m->reply, m->reply_len);
+        return;
+    }
+    if (unlikely(c->verbose)) output_write(k, c, "+OK\r\n", 5);
+    bool delivered = deliver_all(k, r, m);
+    if (unlikely(!delivered) && c->no_responders && m->reply_len) no_responders(k, c, m);
+}
+
+/* A message from another worker: our own plain subscriptions, and one member of each group it was picked for. If the last member
+ * has just left, the message goes on to a member elsewhere, but not back. */
+void deliver_from_peer(struct core *k, struct peer *from, struct message *m, const char *queues, uint32_t nqueues,
+                       uint32_t hops)
+{
+    const struct match *r = sublist_match(m->acc->subs, m->subject, m->subject_len);
+    if (!r) return;
+    bool queue_only = hops & 0x80;
+    hops &= 0x7f;
+    if (!queue_only)
+        for (uint32_t i = 0; i < r->nplain; i++) deliver_sub(k, r->plain[i], m);
+    for (uint32_t q = 0; q < nqueues; q++) {
+        uint16_t len;
+        memcpy(&len, queues, 2);
+        const char *name = queues + 2;
+        queues = name + len;
+        for (uint32_t i = 0; i < r->ngroups; i++) {
+            struct match_group *g = &r->groups[i];
+            if (g->name_len != len || memcmp(g->name, name, len) != 0) continue;
+            if (deliver_group_local(k, g, m) || hops >= 3) break;
+            uint64_t except = 1ull << (from - k->peers);
+            uint32_t others = remote_members(k, g, except);
+            if (!others) break;
+            int p = group_peer(k, g, random_below(k, others), except);
+            if (p >= 0) {
+                k->stats.mesh_forwarded++;
+                mesh_send(k, (uint32_t)p, m, &g, 1, true, hops + 1);
+            }
+            break;
+        }
+    }
+}

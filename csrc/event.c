@@ -1,0 +1,55 @@
+/* Events: what a turn tells its owner. Their texts live until the next turn. */
+#include "core.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char *arena_copy(struct core *k, const char *p, size_t n)
+{
+    struct chunk *h = k->arenas;
+    if (!h || h->cap - h->len < n) {
+        size_t cap = n > 16384 ? n : 16384;
+        h = malloc(sizeof *h + cap);
+        if (!h) return NULL;
+        h->cap = (uint32_t)cap, h->len = 0, h->next = k->arenas;
+        k->arenas = h;
+    }
+    char *to = h->data + h->len;
+    memcpy(to, p, n);
+    h->len += (uint32_t)n;
+    return to;
+}
+
+void event_push(struct core *k, uint32_t type, struct conn *c, uint32_t reason, const char *data, size_t len)
+{
+    if (k->nevents == k->cap_events) {
+        uint32_t cap = k->cap_events ? k->cap_events * 2 : 64;
+        struct spl_event *more = realloc(k->events, cap * sizeof *more);
+        if (!more) {
+            if (c && type != SPL_CLOSED) conn_close(k, c, READ_ERROR); /* an event that is lost costs its connection */
+            return;
+        }
+        k->events = more, k->cap_events = cap;
+    }
+    struct spl_event *e = &k->events[k->nevents++];
+    memset(e, 0, sizeof *e);
+    e->type = type, e->reason = reason;
+    if (c) {
+        e->conn = conn_handle(c), e->cid = c->cid, e->port = c->port;
+        if (type == SPL_ACCEPTED || type == SPL_CLOSED) conn_ip(c, e->ip);
+    }
+    if (len && (e->data = arena_copy(k, data, len))) e->len = (uint32_t)len;
+}
+
+void event_log(struct core *k, struct conn *c, uint32_t level, const char *fmt, ...)
+{
+    char text[1024];
+    if (k->nevents > 4096) return; /* a flood of refusals must not become a flood of memory */
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (n < 0) return;
+    event_push(k, SPL_LOG, c, level, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
+}

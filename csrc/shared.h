@@ -1,0 +1,28 @@
+/* The page that all processes of one server share: connection numbers and who is how loaded.
+ *
+ *   offset 0   next_cid, limits of the layout
+ *   offset 64 * (1 + i)   slot of worker i, written by worker i alone, but for
+ *                         `inflight` (sockets handed to it that it has not taken yet: any worker adds, it subtracts)
+ *                         `accepting`, `live`: zeroed by the supervisor when the worker has died
+ *
+ * A limit over all workers is kept exact by adding to one's own slot first and then summing all: two workers that race for the last
+ * place may both step back, but never both take it.
+ */
+#ifndef SPLINE_SHARED_H
+#define SPLINE_SHARED_H
+#include <stdatomic.h>
+#include <stdint.h>
+
+struct shared_slot {
+    _Atomic uint32_t accepting, live, inflight, spare;
+    _Atomic uint64_t beat_ms; /* CLOCK_MONOTONIC */
+    uint8_t pad[40];
+};
+struct shared_page {
+    _Atomic uint64_t next_cid;
+    uint8_t pad[56];
+    struct shared_slot slot[];
+};
+_Static_assert(sizeof(struct shared_slot) == 64, "the supervisor knows this layout");
+_Static_assert(sizeof(struct shared_page) == 64, "the supervisor knows this layout");
+#endif

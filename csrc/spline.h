@@ -1,0 +1,116 @@
+/* spline.h: the only face of the data plane.
+ *
+ * A core is one worker's data plane: its connections, accounts, sublists, links to peer workers, and one epoll set that serves
+ * them all. The owner watches spl_fd() and calls spl_turn() when it is readable; the turn serves every ready socket within a
+ * budget and returns the few events that need policy. Connections are named by handles that are never reused.
+ * Nothing here is thread safe: one thread owns a core. No call blocks, except spl_turn() for its `linger`.
+ * This part of the file, between the markers, is also what cffi reads: plain declarations only.
+ */
+#ifndef SPLINE_H
+#define SPLINE_H
+#include <stddef.h>
+#include <stdint.h>
+/* cdef-begin */
+
+typedef struct core spl_core;
+typedef struct permissions spl_perms;
+
+/* What may not be changed after creation. Sizes in bytes, times in milliseconds. */
+struct spl_config {
+    uint32_t index, serial, workers; /* this worker, its start number, how many there are */
+    uint32_t max_control_line, max_subscriptions, max_sub_tokens; /* 0 = no limit for the last two */
+    int64_t max_payload;                                          /* -1 = no limit */
+    int64_t max_connections, max_pending;
+    uint32_t ping_interval, ping_max, write_deadline, auth_timeout;
+    uint32_t cache_entries;
+    int headers;                  /* the server supports headers */
+    int auth_required;            /* the first verb must be CONNECT */
+    int no_stall;                 /* no_fast_producer_stall */
+    int shared_fd;                /* the page shared by all workers, or -1 */
+    char write_deadline_text[32]; /* how the log calls it */
+};
+
+enum spl_event_type {
+    SPL_ACCEPTED = 1, /* a client connected; answer with spl_conn_start */
+    SPL_CONNECT,      /* CONNECT arrived (data: its JSON); answer with spl_conn_accept or spl_conn_reject */
+    SPL_CLOSED,       /* a client is gone: reason */
+    SPL_LOG,          /* data: text about the connection, reason: 0 error, 1 debug, 2 trace, 3 warning, 4 info */
+    SPL_PEER_LOST,    /* the stream to peer `reason` broke */
+    SPL_INFO          /* INFO came from a client (data: its JSON); answer with spl_conn_resume or spl_conn_reject */
+};
+
+struct spl_event {
+    uint32_t type, reason;
+    uint64_t conn, cid;
+    const char *data; /* valid until the next spl_turn */
+    uint32_t len, port;
+    char ip[48];
+};
+
+struct spl_conn_info {
+    uint64_t cid, in_msgs, in_bytes, out_msgs, out_bytes, pending;
+    uint32_t subs, port, meta_len, cookie_len;
+    char ip[48];
+    const char *meta;   /* what spl_conn_accept was given */
+    const char *cookie; /* what spl_conn_start was given */
+};
+
+struct spl_stats {
+    uint64_t connections, total_connections, subscriptions, in_msgs, in_bytes, out_msgs, out_bytes;
+    uint64_t slow_consumers, stalls, mesh_in, mesh_out, mesh_forwarded, interest_drift, interest_batches, barrier_waits;
+    uint64_t refused, accepted_for_others;
+};
+
+/* NULL: out of memory or descriptors (errno). */
+spl_core *spl_new(const struct spl_config *config);
+void spl_free(spl_core *core);
+int spl_fd(const spl_core *core);
+/* Serve what is ready. Waits up to `linger_us` for more after having found work; returns at once when it has events or a watched
+ * descriptor is readable. Returns the number of events, their address in *events. */
+int spl_turn(spl_core *core, int linger_us, struct spl_event **events);
+/* A descriptor of the owner's whose readability ends a lingering turn. 0 or -errno. */
+int spl_watch(spl_core *core, int fd);
+void spl_unwatch(spl_core *core, int fd);
+void spl_beat(spl_core *core); /* say in the shared page that this worker lives */
+
+/* Client listeners and the channels by which workers hand each other accepted sockets. 0 or -errno. */
+int spl_listen(spl_core *core, int fd);
+int spl_handoff(spl_core *core, uint32_t worker, int receive_fd, int send_fd);
+int spl_accepting(spl_core *core, int on);
+
+/* Accounts are named by their position: the first is 0. Returns the id, or -1. */
+int spl_account(spl_core *core, const char *name, size_t len);
+/* Permission sets; list: 0 publish allow, 1 publish deny, 2 subscribe allow, 3 subscribe deny. Freed with the core. */
+spl_perms *spl_perms_new(spl_core *core);
+int spl_perms_add(spl_perms *perms, int list, const char *subject, size_t len, const char *queue, size_t queue_len);
+void spl_perms_responses(spl_perms *perms, int64_t max, int64_t expires_ms);
+/* The user for connections whose first verb is not CONNECT (no_auth_user). */
+void spl_no_auth(spl_core *core, int account, spl_perms *perms);
+
+enum spl_connect_flags { SPL_VERBOSE = 1, SPL_PEDANTIC = 2, SPL_ECHO = 4, SPL_HEADERS = 8, SPL_NO_RESPONDERS = 16 };
+/* Send the INFO line and let the client in (or refuse it because the server is full). `cookie`: kept for the owner. 0, or -1: gone. */
+int spl_conn_start(spl_core *core, uint64_t conn, const char *info, size_t info_len, const char *cookie,
+                   size_t cookie_len);
+/* Bind a connection whose CONNECT was found good. `after_pong` follows the first PONG; `meta` is kept for the owner. */
+int spl_conn_accept(spl_core *core, uint64_t conn, int account, spl_perms *perms, uint32_t flags, const char *meta,
+                    size_t meta_len, const char *after_pong, size_t after_pong_len);
+/* Send `-ERR '<text>'` (none if len is 0) and close with `reason`. */
+int spl_conn_reject(spl_core *core, uint64_t conn, uint32_t reason, const char *text, size_t len);
+/* Go on with a connection that waits for an answer to SPL_INFO. 0, or -1: gone. */
+int spl_conn_resume(spl_core *core, uint64_t conn);
+int spl_conn_get(spl_core *core, uint64_t conn, struct spl_conn_info *out);
+void spl_close_clients(spl_core *core, uint32_t reason);
+void spl_set_trace(spl_core *core, int debug, int trace);
+
+/* The mesh. Streams carry messages and belong to the core; control messages are carried by the owner (ZeroMQ): what
+ * spl_control_next hands out goes to that peer, what arrives is given to spl_control. */
+int spl_mesh_listen(spl_core *core, const char *path);
+int spl_peer_up(spl_core *core, uint32_t peer, uint32_t serial, const char *path);
+void spl_peer_down(spl_core *core, uint32_t peer, uint32_t serial);
+int spl_control_next(spl_core *core, uint32_t *peer, const char **data, size_t *len); /* 1 or 0 (none) */
+int spl_control(spl_core *core, const char *data, size_t len);                        /* 0, or -1: malformed */
+int spl_mesh_joined(const spl_core *core); /* every peer's interest is here, and ours is there */
+
+void spl_get_stats(const spl_core *core, struct spl_stats *out);
+/* cdef-end */
+#endif
