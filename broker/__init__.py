@@ -1,0 +1,1 @@
+"""One process's policy around the data plane."""

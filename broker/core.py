@@ -1,0 +1,289 @@
+"""The thin, typed face of the C data plane: the only importer of the extension.
+
+Everything here is one call into `csrc/spline.h`, where the contracts are. What cffi returns is untyped, so `Any` is confined to
+this module.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from broker import _core  # type: ignore[attr-defined]  # made by csrc/build.py
+from broker.options import Options, Permissions, SubjectList
+from broker.options.gotext import format_duration
+
+ffi: Any = _core.ffi
+lib: Any = _core.lib
+
+
+class EventType(IntEnum):
+    """What a turn may report."""
+
+    ACCEPTED = 1
+    CONNECT = 2
+    CLOSED = 3
+    LOG = 4
+    PEER_LOST = 5
+    INFO = 6
+
+
+VERBOSE, PEDANTIC, ECHO, HEADERS, NO_RESPONDERS = 1, 2, 4, 8, 16
+
+
+@dataclass(slots=True, frozen=True)
+class Event:
+    """One event of a turn; `conn` is a handle, `reason` depends on the type."""
+
+    type: int
+    reason: int
+    conn: int
+    cid: int
+    data: bytes
+    ip: str
+    port: int
+
+
+@dataclass(slots=True, frozen=True)
+class ConnInfo:
+    """What the data plane knows about a connection."""
+
+    cid: int
+    ip: str
+    port: int
+    subs: int
+    in_msgs: int
+    in_bytes: int
+    out_msgs: int
+    out_bytes: int
+    pending: int
+    meta: bytes
+    cookie: bytes
+
+
+class Core:
+    """One worker's data plane. Not thread safe, like the handle behind it."""
+
+    __slots__ = ("_events", "_handle", "_info")
+
+    def __init__(
+        self, options: Options, *, index: int, serial: int, workers: int, shared: int, auth_required: bool
+    ) -> None:
+        """Raises OSError when memory or descriptors are short."""
+        config = ffi.new(
+            "struct spl_config *",
+            {
+                "index": index,
+                "serial": serial,
+                "workers": workers,
+                "max_control_line": options.max_control_line,
+                "max_subscriptions": max(options.max_subscriptions, 0),
+                "max_sub_tokens": options.max_sub_tokens,
+                "max_payload": options.max_payload,
+                "max_connections": options.max_connections,
+                "max_pending": options.max_pending,
+                "ping_interval": max(int(options.ping_interval * 1000), 1),
+                "ping_max": options.ping_max,
+                "write_deadline": int(options.write_deadline * 1000),
+                "auth_timeout": int(options.auth_timeout * 1000),
+                "cache_entries": 0 if options.disable_sublist_cache else options.sublist_cache_size,
+                "headers": not options.no_header_support,
+                "auth_required": auth_required,
+                "no_stall": options.no_fast_producer_stall,
+                "shared_fd": shared,
+                "write_deadline_text": format_duration(options.write_deadline).encode()[:31],
+            },
+        )
+        self._handle = lib.spl_new(config)
+        if self._handle == ffi.NULL:
+            raise OSError(ffi.errno, os.strerror(ffi.errno))
+        self._events = ffi.new("struct spl_event **")
+        self._info = ffi.new("struct spl_conn_info *")
+
+    def close(self) -> None:
+        """Free everything; the object must not be used afterwards."""
+        lib.spl_free(self._handle)
+        self._handle = ffi.NULL
+
+    def fileno(self) -> int:
+        """The descriptor that is readable when a turn has work."""
+        return int(lib.spl_fd(self._handle))
+
+    def turn(self, linger_us: int) -> Iterator[Event]:
+        """Serve what is ready, then yield what needs policy."""
+        count = lib.spl_turn(self._handle, linger_us, self._events)
+        events = self._events[0]
+        for i in range(count):
+            e = events[i]
+            yield Event(
+                e.type,
+                e.reason,
+                e.conn,
+                e.cid,
+                ffi.unpack(e.data, e.len) if e.len else b"",
+                ffi.string(e.ip).decode(),
+                e.port,
+            )
+
+    def watch(self, fd: int) -> None:
+        """End a lingering turn when fd is readable. Raises OSError."""
+        _check(lib.spl_watch(self._handle, fd))
+
+    def unwatch(self, fd: int) -> None:
+        """Undo watch()."""
+        lib.spl_unwatch(self._handle, fd)
+
+    def beat(self) -> None:
+        """Tell the supervisor that this worker lives."""
+        lib.spl_beat(self._handle)
+
+    def listen(self, fd: int) -> None:
+        """Accept clients from this listening socket once accepting(). Raises OSError."""
+        _check(lib.spl_listen(self._handle, fd))
+
+    def handoff(self, worker: int, receive: int, send: int) -> None:
+        """The channel on which `worker` is handed accepted sockets. Raises OSError."""
+        _check(lib.spl_handoff(self._handle, worker, receive, send))
+
+    def accepting(self, on: bool) -> None:
+        """Start or stop taking new connections."""
+        lib.spl_accepting(self._handle, on)
+
+    def account(self, name: str) -> int:
+        """The id of an account, made on first use. Raises MemoryError."""
+        raw = name.encode()
+        number = int(lib.spl_account(self._handle, raw, len(raw)))
+        if number < 0:
+            raise MemoryError
+        return number
+
+    def permissions(self, permissions: Permissions) -> Any:
+        """A permission set in the data plane; lives as long as the core. Raises MemoryError."""
+        handle = lib.spl_perms_new(self._handle)
+        if handle == ffi.NULL:
+            raise MemoryError
+        lists: list[tuple[int, SubjectList, bool]] = [
+            (0, permissions.publish, True),
+            (1, permissions.publish, False),
+            (2, permissions.subscribe, True),
+            (3, permissions.subscribe, False),
+        ]
+        for number, entries, allow in lists:
+            for entry in entries.allow if allow else entries.deny:
+                subject, _, queue = entry.partition(" ")
+                raw, raw_queue = subject.encode(), queue.strip().encode()
+                if lib.spl_perms_add(handle, number, raw, len(raw), raw_queue, len(raw_queue)) < 0:
+                    raise MemoryError
+        responses = permissions.responses
+        if responses is not None:
+            expires = -1 if responses.expires < 0 else int(responses.expires * 1000)
+            lib.spl_perms_responses(handle, responses.max_messages, expires)
+        return handle
+
+    def no_auth(self, account: int, permissions: Any) -> None:
+        """Bind connections whose first verb is not CONNECT to this user."""
+        lib.spl_no_auth(self._handle, account, _or_null(permissions))
+
+    def start(self, conn: int, info: bytes, cookie: bytes) -> bool:
+        """Send INFO and let the client in; False if it is gone or refused."""
+        return bool(lib.spl_conn_start(self._handle, conn, info, len(info), cookie, len(cookie)) == 0)
+
+    def accept(
+        self, conn: int, account: int, permissions: Any, flags: int, meta: bytes, after_pong: bytes
+    ) -> bool:
+        """Bind a connection whose CONNECT is good; False if it is gone."""
+        done = lib.spl_conn_accept(
+            self._handle,
+            conn,
+            account,
+            _or_null(permissions),
+            flags,
+            meta,
+            len(meta),
+            after_pong,
+            len(after_pong),
+        )
+        return bool(done == 0)
+
+    def reject(self, conn: int, reason: int, text: str) -> None:
+        """Close with `-ERR '<text>'`, or without a word if text is empty."""
+        raw = text.encode()
+        lib.spl_conn_reject(self._handle, conn, reason, raw, len(raw))
+
+    def resume(self, conn: int) -> bool:
+        """Go on with a connection whose INFO was found good; False if it is gone."""
+        return bool(lib.spl_conn_resume(self._handle, conn) == 0)
+
+    def info(self, conn: int) -> ConnInfo | None:
+        """A connection's counters and memory; None if it is gone. Works while its SPL_CLOSED is being handled."""
+        i = self._info
+        if lib.spl_conn_get(self._handle, conn, i) < 0:
+            return None
+        return ConnInfo(
+            i.cid,
+            ffi.string(i.ip).decode(),
+            i.port,
+            i.subs,
+            i.in_msgs,
+            i.in_bytes,
+            i.out_msgs,
+            i.out_bytes,
+            i.pending,
+            ffi.unpack(i.meta, i.meta_len) if i.meta_len else b"",
+            ffi.unpack(i.cookie, i.cookie_len) if i.cookie_len else b"",
+        )
+
+    def close_clients(self, reason: int) -> None:
+        """Flush and close every client."""
+        lib.spl_close_clients(self._handle, reason)
+
+    def set_trace(self, debug: bool, trace: bool) -> None:
+        """Which protocol events become log events."""
+        lib.spl_set_trace(self._handle, debug, trace)
+
+    def mesh_listen(self, path: str) -> None:
+        """Listen for peers' message streams. Raises OSError."""
+        if lib.spl_mesh_listen(self._handle, path.encode()) < 0:
+            raise OSError(ffi.errno, f"{os.strerror(ffi.errno)}: {path}")
+
+    def peer_up(self, peer: int, serial: int, path: str) -> bool:
+        """Meet a peer: its stream address is `path`. False if it cannot be reached (it has just died)."""
+        return bool(lib.spl_peer_up(self._handle, peer, serial, path.encode()) == 0)
+
+    def peer_down(self, peer: int, serial: int) -> None:
+        """Forget a dead peer and its interest."""
+        lib.spl_peer_down(self._handle, peer, serial)
+
+    def control_messages(self) -> Iterator[tuple[int, bytes]]:
+        """Take what must be sent to peers: (peer index, message)."""
+        peer = ffi.new("uint32_t *")
+        data = ffi.new("const char **")
+        size = ffi.new("size_t *")
+        while lib.spl_control_next(self._handle, peer, data, size):
+            yield peer[0], ffi.unpack(data[0], size[0])
+
+    def control(self, message: bytes) -> bool:
+        """Apply a peer's control message; False if it is malformed."""
+        return bool(lib.spl_control(self._handle, message, len(message)) == 0)
+
+    def mesh_joined(self) -> bool:
+        """Every peer's interest is here, and ours is there."""
+        return bool(lib.spl_mesh_joined(self._handle))
+
+    def stats(self) -> dict[str, int]:
+        """Counters of this worker, by name."""
+        s = ffi.new("struct spl_stats *")
+        lib.spl_get_stats(self._handle, s)
+        return {name: int(getattr(s, name)) for name, _ in ffi.typeof("struct spl_stats").fields}
+
+
+def _or_null(pointer: Any) -> Any:
+    return ffi.NULL if pointer is None else pointer
+
+
+def _check(code: int) -> None:
+    if code < 0:
+        raise OSError(-code, os.strerror(-code))

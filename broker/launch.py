@@ -1,0 +1,63 @@
+"""What the supervisor tells a child at its start: the whole of it, once, in inherited memory.
+
+The child gets the number of a descriptor as its only argument. Behind it is a memfd that holds a pickled
+``Launch``; pickling is safe here because the parent wrote it and nobody else can open it. Passwords of the
+configuration are part of it: they reach no disk, no command line and no environment.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import dataclass
+
+from broker.options import Options
+
+
+@dataclass(slots=True)
+class Launch:
+    """One start of one worker. Every ``int`` that is said to be a descriptor is valid in the child.
+
+    ``index`` is the worker's number (0 to ``workers`` - 1). ``serial`` is unique for each start of any child
+    and ever increasing: a restarted worker has the same index and a new serial.
+    """
+
+    index: int
+    serial: int
+    workers: int
+    run_dir: str  # private directory (0700), short enough for socket addresses in it
+    options: Options  # checked; the port is the one that is bound
+    server_id: str  # N... (a server's public nkey)
+    server_pid: int  # shown in log lines
+    listeners: list[int]  # client listening sockets, non-blocking, shared by all workers
+    control: int  # our end of the control channel (AF_UNIX, SOCK_SEQPACKET)
+    shared: int  # memfd of the page that all processes share
+    handoff: list[tuple[int, int]]  # per worker: (receive, send) of an AF_UNIX SOCK_DGRAM pair
+
+    def descriptors(self) -> list[int]:
+        """Every descriptor that the child has to inherit for this."""
+        return [
+            *self.listeners,
+            self.control,
+            self.shared,
+            *(descriptor for pair in self.handoff for descriptor in pair),
+        ]
+
+
+def write_launch(launch: Launch) -> int:
+    """A new memfd that holds ``launch``, for the child to inherit. OSError: out of descriptors or memory."""
+    descriptor = os.memfd_create("spline-launch", os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(descriptor), "wb") as file:
+        pickle.dump(launch, file, protocol=pickle.HIGHEST_PROTOCOL)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def read_launch(descriptor: int) -> Launch:
+    """The ``Launch`` in a memfd made by ``write_launch``; closes it. TypeError: it holds something else."""
+    with os.fdopen(descriptor, "rb") as file:
+        file.seek(0)
+        launch = pickle.load(file)
+    if not isinstance(launch, Launch):
+        raise TypeError(f"a Launch was expected, not {type(launch).__name__}")
+    return launch

@@ -1,0 +1,1 @@
+"""What worker processes tell each other: the ZeroMQ side."""

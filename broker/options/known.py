@@ -1,0 +1,135 @@
+"""Options of nats-server that this server knows but does not implement yet.
+
+A configuration that uses one is refused with a message that says so. Ignoring it could leave an operator with
+a server that is open, unencrypted or alone where the file asked for something else.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+TOP_LEVEL: Final = frozenset(
+    (
+        "server_tags",
+        "server_metadata",
+        "feature_flags",
+        "http",
+        "https",
+        "http_port",
+        "monitor_port",
+        "https_port",
+        "http_base_path",
+        "max_closed_clients",
+        "max_traced_msg_len",
+        "write_timeout",
+        "lame_duck_duration",
+        "lame_duck_grace_period",
+        "accounts",
+        "mappings",
+        "maps",
+        "system_account",
+        "system",
+        "no_system_account",
+        "no_system",
+        "no_sys_acc",
+        "trace_headers",
+        "logtime_utc",
+        "log_file",
+        "logfile",
+        "log_size_limit",
+        "logfile_size_limit",
+        "log_max_num",
+        "logfile_max_num",
+        "syslog",
+        "remote_syslog",
+        "ports_file_dir",
+        "prof_port",
+        "prof_block_rate",
+        "tls",
+        "allow_non_tls",
+        "proxy_protocol",
+        "proxies",
+        "ocsp",
+        "ocsp_cache",
+        "operator",
+        "operators",
+        "root",
+        "roots",
+        "root_operator",
+        "root_operators",
+        "resolver",
+        "account_resolver",
+        "accounts_resolver",
+        "resolver_preload",
+        "resolver_pinned_accounts",
+        "resolver_tls",
+        "trusted_keys",
+        "trusted",
+        "default_sentinel",
+        "connect_error_reports",
+        "reconnect_error_reports",
+        "cluster",
+        "gateway",
+        "leafnodes",
+        "leaf",
+        "websocket",
+        "ws",
+        "jetstream",
+        "mqtt",
+        "store_dir",
+        "storedir",
+        "default_js_domain",
+    )
+)
+
+AUTHORIZATION: Final = frozenset(("auth_callout", "auth_hook", "proxy_required"))
+
+USER: Final = frozenset(("proxy_required",))
+
+# Command line: flag name to whether it is a switch (takes no separate value).
+FLAGS: Final = {
+    **dict.fromkeys(
+        (
+            "ports_file_dir",
+            "m",
+            "http_port",
+            "ms",
+            "https_port",
+            "sl",
+            "signal",
+            "l",
+            "log",
+            "log_size_limit",
+            "r",
+            "remote_syslog",
+            "max_traced_msg_len",
+            "sd",
+            "store_dir",
+            "tlscert",
+            "tlskey",
+            "tlscacert",
+            "routes",
+            "cluster",
+            "cluster_listen",
+            "cluster_name",
+            "cluster_advertise",
+            "connect_retries",
+            "profile",
+        ),
+        False,
+    ),
+    **dict.fromkeys(
+        (
+            "s",
+            "syslog",
+            "logtime_utc",
+            "js",
+            "jetstream",
+            "tls",
+            "tlsverify",
+            "no_advertise",
+            "help_tls",
+        ),
+        True,
+    ),
+}

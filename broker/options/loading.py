@@ -1,0 +1,145 @@
+"""From a command line to checked options: file, flags and defaults together, and the checks made at the
+start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from broker.options.command_line import PROGRAM, Command
+from broker.options.model import Options
+
+_MAX_PORT: Final = 65535
+
+# Options for which a zero or empty value stands for the default.
+_ZERO_IS_DEFAULT: Final = (
+    "host",
+    "port",
+    "max_control_line",
+    "max_payload",
+    "max_pending",
+    "ping_interval",
+    "ping_max",
+    "write_deadline",
+    "auth_timeout",
+)
+
+
+@dataclass(slots=True)
+class Loaded:
+    """The outcome of ``load``. ``options`` are of no use while there are errors. Messages are complete lines."""
+
+    options: Options
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def load(command: Command) -> Loaded:
+    """Read the command's configuration file, if any, and let flags override it. Never raises for a bad file.
+
+    A reload calls this again with the same command.
+    """
+    loaded = _load_file(command.config_file) if command.config_file else Loaded(Options())
+    options = loaded.options
+    for name, value in command.overrides.items():
+        setattr(options, name, value)
+    defaults = Options()
+    for name in _ZERO_IS_DEFAULT:
+        if not getattr(options, name):
+            setattr(options, name, getattr(defaults, name))
+    return loaded
+
+
+def _load_file(path: str) -> Loaded:
+    # Reading configuration files takes a good part of the code; a server without one does without.
+    from broker.options.builder import build_options
+    from broker.options.digest import config_digest
+    from broker.options.parser import ConfigError, parse_file
+    from broker.options.report import Report
+
+    try:
+        values = parse_file(path)
+    except ConfigError as error:
+        return Loaded(Options(config_file=path), errors=[str(error)])
+    report = Report()
+    if not values:
+        report.warnings.append(f"{path}: config has no values or is empty")
+    options = build_options(values, report)
+    options.config_file = path
+    options.config_digest = config_digest(values)
+    return Loaded(options, report.errors, report.warnings)
+
+
+def failure_text(loaded: Loaded) -> str:
+    """What to print on standard error when the configuration is refused: warnings first, one line each."""
+    return f"{PROGRAM}: " + "\n".join(loaded.warnings + loaded.errors)
+
+
+def test_result(loaded: Loaded) -> tuple[str, int]:
+    """(text for standard error, exit code) of testing a configuration: a warning fails the test, too."""
+    if loaded.errors or loaded.warnings:
+        return failure_text(loaded), 1
+    options = loaded.options
+    return f"{PROGRAM}: configuration file {options.config_file} is valid ({options.config_digest})", 0
+
+
+def validate_start(options: Options) -> list[str]:
+    """Why a server with these options can not start: checks between options, not made when a file is only
+    tested.
+    """
+    errors: list[str] = []
+    if options.max_payload > options.max_pending:
+        errors.append(
+            f"max_payload ({options.max_payload}) cannot be higher than max_pending ({options.max_pending})"
+        )
+    if " " in options.server_name:
+        errors.append("server name cannot contain spaces")
+    errors += _check_no_auth_user(options)
+    if not -1 <= options.port <= _MAX_PORT:
+        errors.append(
+            f"Error listening on port: {options.host}:{options.port}, "
+            f'"listen tcp: address {options.port}: invalid port"'
+        )
+    if options.client_advertise:
+        from broker.options.gotext import GoError
+
+        try:
+            advertised_address(options)
+        except GoError as error:
+            errors.append(
+                f"Error setting server INFO with ClientAdvertise value of {options.client_advertise}, err={error}"
+            )
+    return errors
+
+
+def _check_no_auth_user(options: Options) -> list[str]:
+    name = options.no_auth_user
+    if not name:
+        return []
+    if not options.users and not options.nkeys:
+        return [f'no_auth_user: "{name}" present, but users/nkeys are not defined']
+    if any(user.name == name for user in options.users) or any(user.nkey == name for user in options.nkeys):
+        return []
+    return [
+        f'no_auth_user: "{name}" not present as user or nkey in authorization block or account configuration'
+    ]
+
+
+def advertised_address(options: Options) -> tuple[str, int]:
+    """(host, port) that INFO shows: those of ``client_advertise``, or else of the listener.
+
+    A port that is missing, 0 or -1 means the listener's. Raises ``GoError`` for what is no address.
+    """
+    if not options.client_advertise:
+        return options.host, options.port
+    from broker.options.gotext import GoError, parse_int, split_host_port
+
+    try:
+        host, port_text = split_host_port(options.client_advertise)
+    except GoError as error:
+        if "missing port" not in str(error):
+            raise
+        host, port_text = split_host_port(f"{options.client_advertise}:{options.port}")
+    port = parse_int(port_text.strip())
+    return host.strip(), options.port if port in (0, -1) else port

@@ -1,0 +1,88 @@
+"""INFO: the line by which the server introduces itself.
+
+The first INFO is written for every connection that is accepted, also in a storm of reconnecting clients, so
+everything that is the same for all of them is rendered once. Field order and spelling are nats-server's,
+including the space between the closing brace and the end of the line.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from broker.options import Options
+from broker.options.gotext import GoError, parse_int, split_host_port
+from broker.protocol.version import API_LEVEL, NATS_VERSION, PROTO, RUNTIME
+
+_quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def auth_required(options: Options) -> bool:
+    """Whether clients have to say who they are. One definition, so that INFO and the authenticator agree."""
+    token = options.token.reveal() if options.token else ""
+    return bool(options.users or options.nkeys or options.username or token)
+
+
+class InfoTemplate:
+    """The INFO lines of one server, as bytes that end a line."""
+
+    __slots__ = ("_after", "_before", "_first_before", "_tail")
+
+    def __init__(self, options: Options, server_id: str) -> None:
+        """``server_id``: the server's public key. Raises ValueError for a malformed ``client_advertise``."""
+        host, port = _advertised(options)
+        start = ",".join(
+            (
+                f'INFO {{"server_id":{_text(server_id)}',
+                f'"server_name":{_text(options.server_name or server_id)}',
+                f'"version":"{NATS_VERSION}"',
+                f'"proto":{PROTO}',
+                f'"go":"{RUNTIME}"',
+                f'"host":{_text(host)}',
+                f'"port":{port}',
+                f'"headers":{"false" if options.no_header_support else "true"}',
+            )
+        )
+        required = ',"auth_required":true' if auth_required(options) else ""
+        # A client that needs no credentials must not be told in its first INFO to look for some.
+        first_required = "" if options.no_auth_user else required
+        rest = f',"max_payload":{options.max_payload},"client_id":'
+        self._first_before = f"{start}{first_required}{rest}".encode()
+        self._before = f"{start}{required}{rest}".encode()
+        self._tail = f',"api_lvl":{API_LEVEL}}} \r\n'.encode()
+        self._after = b',"connect_info":true,"remote_account":'
+
+    def first(self, cid: int, client_ip: str, nonce: str | None) -> bytes:
+        """The line for a new connection. ``client_ip`` empty: unknown; ``nonce``: the text to be signed."""
+        challenge = b',"nonce":"%b"' % nonce.encode() if nonce else b""
+        return b"".join((self._first_before, b"%d" % cid, _address(client_ip), challenge, self._tail))
+
+    def connect_info(self, cid: int, client_ip: str, account: str, system: bool = False) -> bytes:
+        """The line after the first PONG: the ``account`` the client is in, and whether it is the system's."""
+        name = _text(account).encode()
+        flag = b',"acc_is_sys":true' if system else b""
+        return b"".join((self._before, b"%d" % cid, _address(client_ip), self._after, name, flag, self._tail))
+
+
+def _address(client_ip: str) -> bytes:
+    return b',"client_ip":"%b"' % client_ip.encode() if client_ip else b""
+
+
+def _text(value: str) -> str:
+    """A JSON string. Bytes of a configuration file that are not UTF-8 become replacement characters."""
+    return _quoted(value.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+
+
+def _advertised(options: Options) -> tuple[str, int]:
+    """The host and port that clients are told: our own, unless ``client_advertise`` names others."""
+    text = options.client_advertise
+    if not text:
+        return options.host, options.port
+    try:
+        host, number = split_host_port(text)
+    except GoError as error:
+        if "missing port" not in str(error):
+            raise
+        host, number = split_host_port(f"{text}:{options.port}")
+    port = parse_int(number.strip())
+    return host.strip(), options.port if port in (0, -1) else port

@@ -1,0 +1,230 @@
+"""A worker's life: join the mesh, serve clients, stop.
+
+One thread, one uvloop. The loop watches three things: the data plane's epoll descriptor (everything on the hot path), the ZeroMQ
+pipe to the peers, and the supervisor's control channel. Under load the data plane waits for its own next event inside a
+turn (see LINGER_US); the other two descriptors, and `wake`, end such a wait.
+
+Exit codes: 0 stopped, 3 could not begin (the supervisor then gives up instead of restarting).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterable
+
+import uvloop
+
+from broker.auth import Authenticator
+from broker.clients import Clients
+from broker.core import Core, EventType
+from broker.launch import Launch, read_launch
+from broker.log import Log
+from broker.mesh.pipes import Pipes, stream_path
+from broker.protocol.errors import ClosedReason
+from broker.protocol.info import InfoTemplate
+
+CANNOT_BEGIN = 3
+BEAT_SECONDS = 0.5
+LINGER_US = 5000  # how long a turn that found work waits in epoll for more
+
+
+class Worker:
+    """One worker process around one core."""
+
+    def __init__(self, launch: Launch) -> None:
+        """Raises OSError or zmq.ZMQError if sockets cannot be made."""
+        options = launch.options
+        self._launch = launch
+        self._loop = asyncio.get_running_loop()
+        self._log = Log(launch.server_pid, options.logtime, options.debug, options.trace)
+        self._stopped: asyncio.Future[int] = self._loop.create_future()
+        self._ready = False
+        self._listed = False
+        self._control = socket.socket(fileno=launch.control)
+        self._control.setblocking(False)
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        auth = Authenticator(options)
+        self._core = Core(
+            options,
+            index=launch.index,
+            serial=launch.serial,
+            workers=launch.workers,
+            shared=launch.shared,
+            auth_required=auth.required,
+        )
+        self._core.set_trace(options.debug, options.trace)
+        info = InfoTemplate(options, launch.server_id)
+        self._clients = Clients(self._core, options, auth, info, self._log, self._wake)
+        self._pipes: Pipes | None = None
+        if launch.workers > 1:
+            self._pipes = Pipes(launch.run_dir, launch.index, launch.serial, self._log.error)
+            self._core.mesh_listen(stream_path(launch.run_dir, launch.index, launch.serial))
+        for fd in launch.listeners:
+            self._core.listen(fd)
+        if launch.workers > 1:
+            for index, (receive, send) in enumerate(launch.handoff):
+                self._core.handoff(index, receive, send)
+        self._watch()
+
+    async def run(self) -> int:
+        """Serve until told to stop; returns the exit code."""
+        self._tell({"op": "bound"})
+        self._beat()
+        code = await self._stopped
+        for fd in (self._core.fileno(), self._control.fileno(), self._wake_fd):
+            self._loop.remove_reader(fd)
+        self._core.accepting(False)
+        self._core.close_clients(ClosedReason.SERVER_SHUTDOWN)
+        self._clients.close()
+        if self._pipes is not None:
+            self._loop.remove_reader(self._pipes.fileno())
+            self._pipes.close()
+            self._pipes = None
+        return code
+
+    def _watch(self) -> None:
+        self._loop.add_reader(self._core.fileno(), self._turn)
+        self._loop.add_reader(self._control, self._supervisor_spoke)
+        self._loop.add_reader(self._wake_fd, self._woken)
+        fds = [self._control.fileno(), self._wake_fd]
+        if self._pipes is not None:
+            fds.append(self._pipes.fileno())
+            self._loop.add_reader(self._pipes.fileno(), self._peers_spoke)
+        for fd in fds:
+            self._core.watch(fd)
+
+    def _turn(self) -> None:
+        for event in self._core.turn(LINGER_US):
+            if event.type == EventType.PEER_LOST:
+                self._peer_lost(event.reason)
+            else:
+                self._clients.handle(event)
+        self._send_control()
+
+    def _send_control(self) -> None:
+        pipes = self._pipes
+        if pipes is None:
+            return
+        sent = False
+        for peer, message in self._core.control_messages():
+            pipes.send(peer, message)
+            sent = True
+        if sent and pipes.pending():
+            self._loop.call_soon(self._peers_spoke)
+
+    def _peers_spoke(self) -> None:
+        pipes = self._pipes
+        if pipes is None:
+            return
+        for message in pipes.receive():
+            if not self._core.control(message):
+                self._log.error("mesh: malformed control message from a peer")
+        self._send_control()
+        self._check_joined()
+        if pipes.pending():
+            self._loop.call_soon(self._peers_spoke)
+
+    def _peer_lost(self, peer: int) -> None:
+        if self._pipes is not None:
+            self._pipes.drop(peer)
+
+    def _supervisor_spoke(self) -> None:
+        while True:
+            try:
+                packet = self._control.recv(65536)
+            except BlockingIOError:
+                return
+            if not packet:  # the supervisor is gone, and with it the server
+                os._exit(0)
+            message = json.loads(packet)
+            if message["op"] == "stop":
+                if not self._stopped.done():
+                    self._stopped.set_result(0)
+            elif message["op"] == "peers":
+                self._meet(message["peers"])
+
+    def _meet(self, peers: Iterable[tuple[int, int]]) -> None:
+        """The supervisor's list of who is there; whoever is missing is dead."""
+        pipes = self._pipes
+        if pipes is not None:
+            alive = {index: serial for index, serial in peers if index != self._launch.index}
+            for index in pipes.peers():
+                serial = pipes.serial(index)
+                if serial is not None and alive.get(index) != serial:
+                    self._core.peer_down(index, serial)
+                    pipes.drop(index)
+            for index, serial in alive.items():
+                if pipes.serial(index) == serial:
+                    continue
+                pipes.connect(index, serial)
+                if not self._core.peer_up(index, serial, stream_path(self._launch.run_dir, index, serial)):
+                    pipes.drop(index)  # it died meanwhile: the next list says so
+            self._send_control()
+        self._check_joined(listed=True)
+
+    def _check_joined(self, listed: bool = False) -> None:
+        self._listed = self._listed or listed
+        if self._ready or not self._listed or not self._core.mesh_joined():
+            return
+        self._ready = True
+        self._core.accepting(True)
+        self._tell({"op": "ready"})
+
+    def _beat(self) -> None:
+        self._core.beat()
+        self._check_joined()
+        if not self._stopped.done():
+            self._loop.call_later(BEAT_SECONDS if self._ready else 0.02, self._beat)
+
+    def _tell(self, message: dict[str, str]) -> None:
+        try:
+            self._control.send(json.dumps(message).encode())
+        except OSError as error:
+            self._log.error(f"worker {self._launch.index}: the supervisor does not listen: {error}")
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # already awake
+            os.eventfd_write(self._wake_fd, 1)
+
+    def _woken(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wake_fd)
+        self._send_control()
+
+
+async def serve(launch: Launch) -> int:
+    """Run one worker; returns the exit code."""
+    worker = Worker(launch)
+    gc.collect()
+    gc.freeze()  # what start-up made stays: collections need not look at it again
+    return await worker.run()
+
+
+def main() -> None:
+    """Entry point of `python -m broker.worker FD`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C reaches the supervisor, which stops us
+    faulthandler.enable()
+    launch = read_launch(int(sys.argv[1]))
+    loop = uvloop.new_event_loop()
+    try:
+        code = loop.run_until_complete(serve(launch))
+    except Exception as error:
+        text = f"worker {launch.index}: {type(error).__name__}: {error}"
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(launch.control)) as control:
+            control.send(json.dumps({"op": "fatal", "text": text}).encode())
+        faulthandler.disable()
+        raise SystemExit(CANNOT_BEGIN) from error
+    sys.stdout.flush()
+    os._exit(code)  # nothing is left that would need an interpreter's slow good-bye
+
+
+if __name__ == "__main__":
+    main()
