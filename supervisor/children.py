@@ -1,0 +1,342 @@
+"""The workers' lives: start, introduce to each other, watch, replace, stop.
+
+A worker is starting, bound (its mesh addresses listen), ready (it takes clients), and then dead. Every change
+of who is bound is told to all of them. The first list goes out when all of the first generation are bound, so
+that a server starts as one; afterwards each newcomer joins alone.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import broker
+from broker.launch import Launch, write_launch
+from broker.log import Log
+from supervisor.control import Channel
+from supervisor.errors import StartError, system_text
+from supervisor.heartbeat import SharedPage
+from supervisor.policy import Deaths, Policy
+
+CANNOT_START: Final = 3  # a child's exit code: it is no use to try again
+
+
+@dataclass(slots=True)
+class Child:
+    """One process. Times are seconds of CLOCK_MONOTONIC."""
+
+    index: int
+    serial: int
+    process: subprocess.Popen[bytes]
+    channel: Channel
+    started: float
+    bound: bool = False
+    ready_at: float | None = None
+    lost_at: float | None = None  # its control channel ended
+    condemned: bool = False  # it hangs, and was sent SIGABRT
+    term_at: float | None = None  # SIGTERM is due
+    kill_at: float | None = None  # SIGKILL is due
+    last_words: str = ""  # why it cannot start
+
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
+        return f"Worker {self.index} (pid {self.process.pid})"
+
+
+class Children:
+    """All workers. The owner's loop calls what is registered in ``selector``, ``reap()`` and ``tick()``.
+
+    ``failure`` becomes the reason why the server cannot go on; acting on it is up to the owner.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        launch: Launch,
+        page: SharedPage,
+        selector: selectors.BaseSelector,
+        log: Log,
+        policy: Policy,
+    ) -> None:
+        """``argv`` (and a descriptor's number) starts a child; ``launch`` is what all of them share."""
+        self.failure: str | None = None
+        self.served = False  # all were ready once
+        self._argv = list(argv)
+        self._environment = child_environment(os.environ)
+        self._launch = launch
+        self._page = page
+        self._selector = selector
+        self._log = log
+        self._policy = policy
+        self._serial = 0
+        self._living: dict[int, Child] = {}
+        self._restarts: dict[int, float] = {}  # index -> when
+        self._deaths = [Deaths(policy) for _ in range(launch.workers)]
+        self._boot_deaths = 0
+        self._introduced = False  # the first list has been sent
+        self._stopping_since: float | None = None
+        self._last_tick = time.monotonic()
+
+    @property
+    def living(self) -> int:
+        """How many processes there are."""
+        return len(self._living)
+
+    def pids(self) -> list[int]:
+        """Their process ids, by worker number."""
+        return [child.process.pid for _, child in sorted(self._living.items())]
+
+    def start(self) -> None:
+        """Start all workers, side by side. StartError: the system does not let us."""
+        for index in range(self._launch.workers):
+            try:
+                self._spawn(index)
+            except OSError as error:
+                raise StartError(f"Could not start worker {index}: {system_text(error)}") from error
+
+    def stop(self) -> None:
+        """Begin to stop all; ``living`` becomes 0 within ``policy.kill_after`` or little more."""
+        if self._stopping_since is not None:
+            return
+        self._stopping_since = time.monotonic()
+        self._restarts.clear()
+        for child in self._living.values():
+            child.kill_at = min(self._stopping_since + self._policy.kill_after, child.kill_at or math.inf)
+            if child.bound:
+                child.term_at = self._stopping_since + self._policy.term_after
+                self._send(child, {"op": "stop"})
+            else:  # it may take a while until it listens, and has nothing to bring to an end
+                child.process.terminate()
+
+    def kill(self) -> None:
+        """End all at once and wait for it: the way out when something unforeseen has happened."""
+        for child in list(self._living.values()):
+            child.process.kill()
+            child.process.wait()
+            self._forget(child)
+
+    def reap(self) -> None:
+        """Attend to every child that has died (the kernel said that some have)."""
+        for child in list(self._living.values()):
+            if child.process.poll() is not None:
+                self._died(child)
+
+    def tick(self) -> float:
+        """Do what is due; returns in how many seconds to call again at the latest."""
+        now = time.monotonic()
+        late = now - self._last_tick > self._policy.tick + 1.0
+        self._last_tick = now
+        for child in list(self._living.values()):
+            if late and child.ready_at is not None:
+                child.ready_at = now  # we were not running: perhaps the whole machine was not
+            self._look_after(child, now)
+        for index, due in list(self._restarts.items()):
+            if now >= due:
+                del self._restarts[index]
+                self._respawn(index)
+        deadlines = [*self._restarts.values()]
+        for child in self._living.values():
+            deadlines += [due for due in (child.term_at, child.kill_at) if due is not None]
+        return max(0.0, min([self._policy.tick, *(due - now for due in deadlines)]))
+
+    def _look_after(self, child: Child, now: float) -> None:
+        """Send the signals that are due, and see whether it is alive at all."""
+        if child.term_at is not None and now >= child.term_at:
+            child.process.terminate()
+            child.term_at = None
+        if child.kill_at is not None and now >= child.kill_at:
+            child.process.kill()
+            child.kill_at = None
+        if child.condemned or self._stopping_since is not None:
+            return
+        reason = self._hangs(child, now)
+        if reason:
+            self._log.error(f"{child.name} {reason}: killing it")
+            child.condemned = True
+            child.kill_at = now + self._policy.abort_grace
+            child.process.send_signal(signal.SIGABRT)
+
+    def _hangs(self, child: Child, now: float) -> str:
+        """Why this child is taken for dead, or nothing."""
+        if child.lost_at is not None and now - child.lost_at > self._policy.lost_grace:
+            return "does not listen to its supervisor any more"
+        if child.ready_at is None:
+            if now - child.started > self._policy.boot_timeout:
+                return f"is not ready {now - child.started:.1f}s after its start"
+            return ""
+        silence = now - max(self._page.beat_ms(child.index) / 1000, child.ready_at)
+        return f"gave no sign of life for {silence:.1f}s" if silence > self._policy.beat_timeout else ""
+
+    def _spawn(self, index: int) -> None:
+        """Start one worker. OSError: no descriptors, memory or processes left."""
+        serial = self._serial + 1
+        channel, theirs = Channel.pair()
+        with theirs:
+            try:
+                process = self._execute(
+                    replace(self._launch, index=index, serial=serial, control=theirs.fileno())
+                )
+            except BaseException:
+                channel.close()
+                raise
+        self._serial = serial
+        child = Child(index, serial, process, channel, time.monotonic())
+        self._living[index] = child
+        self._selector.register(channel, selectors.EVENT_READ, lambda events: self._spoke(child, events))
+
+    def _execute(self, launch: Launch) -> subprocess.Popen[bytes]:
+        memory = write_launch(launch)
+        try:
+            return subprocess.Popen(
+                [*self._argv, str(memory)],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[memory, *launch.descriptors()],
+                env=self._environment,
+                process_group=0,  # ^C on a terminal is for the supervisor, which stops them in order
+            )
+        finally:
+            os.close(memory)
+
+    def _respawn(self, index: int) -> None:
+        try:
+            self._spawn(index)
+        except OSError as error:
+            self._plan(index, f"Could not start worker {index}: {system_text(error)}")
+
+    def _spoke(self, child: Child, events: int) -> None:
+        """The control channel of a child is ready."""
+        if events & selectors.EVENT_WRITE:
+            child.channel.flush()
+        if events & selectors.EVENT_READ:
+            for message in child.channel.receive():
+                self._heard(child, message)
+            if child.channel.ended:
+                child.lost_at = time.monotonic()
+                self._selector.unregister(child.channel)
+                return
+        self._watch(child)
+
+    def _heard(self, child: Child, message: Mapping[str, object]) -> None:
+        match message.get("op"):
+            case "bound" if not child.bound:
+                child.bound = True
+                self._introduce()
+            case "ready" if child.ready_at is None:
+                child.ready_at = time.monotonic()
+                self._became_ready(child)
+            case "fatal":
+                child.last_words = str(message.get("text", ""))
+            case _:
+                self._log.warn(f"{child.name} says what is not understood: {str(message)[:200]}")
+
+    def _became_ready(self, child: Child) -> None:
+        if self.served:
+            self._log.info(f"{child.name} is ready")
+            return
+        self._log.debug(f"{child.name} is ready")
+        everyone = len(self._living) == self._launch.workers
+        if everyone and all(each.ready_at is not None for each in self._living.values()):
+            self.served = True
+            if self._stopping_since is None:
+                self._log.info("Server is ready")
+
+    def _introduce(self) -> None:
+        """Tell everybody who is there."""
+        there = [child for _, child in sorted(self._living.items()) if child.bound]
+        if not self._introduced and len(there) < self._launch.workers:
+            return
+        self._introduced = True
+        peers = [[child.index, child.serial] for child in there]
+        for child in there:
+            self._send(child, {"op": "peers", "peers": peers})
+
+    def _send(self, child: Child, message: dict[str, object]) -> None:
+        child.channel.send(message)
+        if child.lost_at is None:
+            self._watch(child)
+
+    def _watch(self, child: Child) -> None:
+        """Wait for room in the channel only while there is something to send."""
+        key = self._selector.get_key(child.channel)
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.channel.pending else 0)
+        if key.events != events:
+            self._selector.modify(child.channel, events, key.data)
+
+    def _forget(self, child: Child) -> None:
+        """Remove every trace of a dead child."""
+        if child.lost_at is None:
+            self._selector.unregister(child.channel)
+        child.channel.close()
+        del self._living[child.index]
+        self._page.clear(child.index)
+
+    def _died(self, child: Child) -> None:
+        for message in child.channel.receive():  # what it said last may say why
+            if message.get("op") == "fatal":
+                self._heard(child, message)
+        code = child.process.returncode
+        self._forget(child)
+        if self._stopping_since is not None:
+            return
+        if child.bound:
+            self._introduce()
+        if code == CANNOT_START and not self.served:
+            self.failure = child.last_words or f"Worker {child.index} could not start"
+            return
+        self._plan(child.index, f"{child.name} {how_it_ended(code)}" + suffix(child.last_words))
+
+    def _plan(self, index: int, what: str) -> None:
+        """A worker is missing: log why, and decide when to start the next one."""
+        now = time.monotonic()
+        delay = self._deaths[index].add(now)
+        if not self.served:
+            self._boot_deaths += 1
+            if self._boot_deaths > self._policy.max_boot_deaths:
+                delay = None
+        if delay is None:
+            self._log.error(what)
+            since = f"within {self._policy.window:.0f}s" if self.served else "before the server was ready"
+            deaths = len(self._deaths[index].times) if self.served else self._boot_deaths
+            who = f"Worker {index}" if self.served else "Workers"
+            self.failure = f"{who} died {deaths} times {since}, giving up"
+            return
+        self._log.error(f"{what}, restarting {f'in {delay:.1f}s' if delay else 'it'}")
+        self._restarts[index] = now + delay
+
+
+def default_argv() -> list[str]:
+    """The command that starts a worker. ``-P``: modules in the working directory are none of ours."""
+    return [sys.executable, "-P", "-m", "broker.worker"]
+
+
+def child_environment(own: Mapping[str, str]) -> dict[str, str]:
+    """Our environment, made so that a child finds the same packages wherever we were started from."""
+    environment = dict(own)
+    root = os.path.dirname(os.path.dirname(os.path.abspath(broker.__file__ or "")))
+    if os.path.basename(root) not in ("site-packages", "dist-packages"):
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [own.get("PYTHONPATH"), root]))
+    return environment
+
+
+def how_it_ended(code: int) -> str:
+    """A process's return code in words."""
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
+
+
+def suffix(text: str) -> str:
+    """``text`` after a colon, if there is any."""
+    return f": {text}" if text else ""

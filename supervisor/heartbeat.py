@@ -1,0 +1,51 @@
+"""The page of memory that all processes of one server share, as the supervisor sees it.
+
+    offset 0              next client id (the workers')
+    offset 64 * (1 + i)   slot of worker i:  u32 accepting @0  u32 live @4  u32 inflight @8  u64 beat_ms @16
+
+The layout is that of csrc/shared.h. The supervisor reads the heartbeats and clears ``accepting`` and ``live``
+of the dead; a page that it made starts as zeros. Times are milliseconds of CLOCK_MONOTONIC, which all
+processes agree on.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from typing import Final
+
+SLOT_BYTES: Final = 64
+_BEAT_OFFSET: Final = 16
+
+
+class SharedPage:
+    """The shared page of ``workers`` slots. ``descriptor`` is the memfd that the children inherit."""
+
+    __slots__ = ("_map", "_words", "descriptor")
+
+    def __init__(self, workers: int) -> None:
+        """OSError: out of descriptors or memory."""
+        size = SLOT_BYTES * (1 + workers)
+        self.descriptor = os.memfd_create("spline-shared", os.MFD_CLOEXEC)
+        os.ftruncate(self.descriptor, size)
+        self._map = mmap.mmap(self.descriptor, size)
+        # As 8-byte words: each is read and written by one instruction, as the workers' atomics are.
+        self._words = memoryview(self._map).cast("Q")
+
+    def beat_ms(self, index: int) -> int:
+        """When this worker last said that it lives; 0 = never."""
+        return self._words[self._word(index) + _BEAT_OFFSET // 8]
+
+    def clear(self, index: int) -> None:
+        """Worker ``index`` is dead: it accepts nothing and holds no clients."""
+        self._words[self._word(index)] = 0
+
+    def close(self) -> None:
+        """Give the memory and the descriptor back."""
+        self._words.release()
+        self._map.close()
+        os.close(self.descriptor)
+
+    @staticmethod
+    def _word(index: int) -> int:
+        return SLOT_BYTES // 8 * (1 + index)
