@@ -278,8 +278,8 @@ size_t client_parse(struct core *k, struct conn *c, const char *buf, size_t n);
 
 /* deliver.c */
 void deliver_publish(struct core *k, struct conn *c, struct message *m);
-void deliver_from_peer(struct core *k, struct peer *from, struct message *m, const char *queues, uint32_t nqueues,
-                       uint32_t hops);
+void deliver_from_peer(struct core *k, struct message *m, const char *queues, uint32_t nqueues, bool queue_only,
+                       uint64_t tried);
 
 /* responses.c */
 void responses_grant(struct conn *c, const char *reply, size_t n, uint64_t now);
@@ -289,7 +289,7 @@ void responses_free(struct conn *c);
 /* mesh.c */
 size_t mesh_parse(struct core *k, struct conn *c, const char *buf, size_t n);
 void mesh_send(struct core *k, uint32_t peer, const struct message *m, struct match_group **queues, uint32_t nqueues,
-               bool queue_only, uint32_t hops);
+               bool queue_only, uint64_t tried);
 void mesh_interest_changed(struct core *k, struct account *a);
 void mesh_flush_interest(struct core *k);
 void mesh_stream_lost(struct core *k, struct conn *c);

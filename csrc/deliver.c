@@ -166,7 +166,8 @@ static bool deliver_all(struct core *k, const struct match *r, struct message *m
             uint32_t nq = 0;
             for (uint32_t i = 0; i < some; i++)
                 if (to[i] == (int)p) chosen[nq++] = &r->groups[from + i];
-            mesh_send(k, p, m, chosen, nq, !(peers >> p & 1), 0);
+            /* A group may come back to us if nobody there takes it, but not to a publisher who wants no echo. */
+            mesh_send(k, p, m, chosen, nq, !(peers >> p & 1), m->from->echo ? 0 : 1ull << k->cfg.index);
         }
         delivered |= peers != 0;
         peers = 0;
@@ -275,14 +276,12 @@ void deliver_publish(struct core *k, struct conn *c, struct message *m)
 }
 
 /* A message from another worker: our own plain subscriptions, and one member of each group it was picked for. If the last member
- * has just left, the message goes on to a member elsewhere, but not back. */
-void deliver_from_peer(struct core *k, struct peer *from, struct message *m, const char *queues, uint32_t nqueues,
-                       uint32_t hops)
+ * has just left, or none may have it, the message goes on to a member elsewhere; `tried`: the workers where that was so already. */
+void deliver_from_peer(struct core *k, struct message *m, const char *queues, uint32_t nqueues, bool queue_only,
+                       uint64_t tried)
 {
     const struct match *r = sublist_match(m->acc->subs, m->subject, m->subject_len);
     if (!r) return;
-    bool queue_only = hops & 0x80;
-    hops &= 0x7f;
     if (!queue_only)
         for (uint32_t i = 0; i < r->nplain; i++) deliver_sub(k, r->plain[i], m);
     for (uint32_t q = 0; q < nqueues; q++) {
@@ -293,14 +292,14 @@ void deliver_from_peer(struct core *k, struct peer *from, struct message *m, con
         for (uint32_t i = 0; i < r->ngroups; i++) {
             struct match_group *g = &r->groups[i];
             if (g->name_len != len || memcmp(g->name, name, len) != 0) continue;
-            if (deliver_group_local(k, g, m) || hops >= 3) break;
-            uint64_t except = 1ull << (from - k->peers);
+            if (deliver_group_local(k, g, m)) break;
+            uint64_t except = tried | 1ull << k->cfg.index;
             uint32_t others = remote_members(k, g, except);
             if (!others) break;
             int p = group_peer(k, g, random_below(k, others), except);
             if (p >= 0) {
                 k->stats.mesh_forwarded++;
-                mesh_send(k, (uint32_t)p, m, &g, 1, true, hops + 1);
+                mesh_send(k, (uint32_t)p, m, &g, 1, true, except);
             }
             break;
         }

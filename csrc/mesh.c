@@ -45,7 +45,8 @@ struct ctl_interest {
 
 struct rec {
     uint32_t len; /* of the whole record */
-    uint8_t type, flags, hops, version;
+    uint8_t type, flags, spare, version;
+    uint64_t tried; /* of a message for queue groups: the workers that have no member who takes it */
     uint32_t account, subject_len, reply_len, head_len, hdr_len, queues_len, nqueues;
 };
 
@@ -159,11 +160,36 @@ static void batch_send(struct batch *b, uint64_t peers, uint8_t type, uint64_t s
     free(b->p);
 }
 
+/* Let those go on whose interest every peer knows. */
+static void barrier_release(struct core *k)
+{
+    struct conn **at = &k->at_barrier;
+    while (*at) {
+        struct conn *c = *at;
+        if (c->barrier <= k->min_acked) {
+            *at = c->next_waiting;
+            c->next_waiting = NULL;
+            conn_release_hold(k, c, HOLD_BARRIER);
+        } else {
+            at = &c->next_waiting;
+        }
+    }
+}
+
 void mesh_interest_changed(struct core *k, struct account *a)
 {
     if (k->cfg.workers < 2 || a->dirty_queued || !sublist_dirty(a->subs)) return;
     k->dirty_accounts[k->ndirty_accounts++] = a; /* has room for every account */
     a->dirty_queued = true;
+}
+
+/* Whoever waits for the batch that would have come next waits for nothing: its interest came and went unannounced. */
+static void nothing_to_tell(struct core *k)
+{
+    bool waits = false;
+    for (struct conn *c = k->at_barrier; c; c = c->next_waiting)
+        if (c->barrier > k->batch_seq) c->barrier = k->batch_seq, waits = true;
+    if (waits) barrier_release(k);
 }
 
 void mesh_flush_interest(struct core *k)
@@ -183,6 +209,7 @@ void mesh_flush_interest(struct core *k)
     k->digest = b.digest;
     if (!b.count || !k->peers_up) {
         free(b.p);
+        nothing_to_tell(k);
         return;
     }
     k->batch_seq++;
@@ -221,7 +248,7 @@ static void send_small(struct core *k, uint32_t peer, uint8_t type, uint64_t seq
     control_push(k, peer, &h, sizeof h);
 }
 
-/* Who waits for acknowledgements may go on when the slowest peer has given them. */
+/* How far has the slowest peer acknowledged? */
 static void barrier_update(struct core *k)
 {
     uint64_t least = UINT64_MAX;
@@ -233,17 +260,7 @@ static void barrier_update(struct core *k)
             least = p->acked;
     }
     k->min_acked = least;
-    struct conn **at = &k->at_barrier;
-    while (*at) {
-        struct conn *c = *at;
-        if (c->barrier <= least) {
-            *at = c->next_waiting;
-            c->next_waiting = NULL;
-            conn_release_hold(k, c, HOLD_BARRIER);
-        } else {
-            at = &c->next_waiting;
-        }
-    }
+    barrier_release(k);
     if (k->ndirty_accounts) mesh_flush_interest(k);
 }
 
@@ -537,7 +554,7 @@ void mesh_free(struct core *k)
 /* ---- records ---- */
 
 void mesh_send(struct core *k, uint32_t peer, const struct message *m, struct match_group **queues, uint32_t nqueues,
-               bool queue_only, uint32_t hops)
+               bool queue_only, uint64_t tried)
 {
     struct peer *p = &k->peers[peer];
     uint32_t id = m->acc->id;
@@ -553,7 +570,7 @@ void mesh_send(struct core *k, uint32_t peer, const struct message *m, struct ma
                     .hdr_len = m->hdr_len,
                     .queues_len = (uint32_t)queues_len,
                     .nqueues = nqueues,
-                    .hops = (uint8_t)hops};
+                    .tried = tried};
     if (queue_only) r.flags |= REC_QUEUE_ONLY;
     if (m->with_headers) r.flags |= REC_HEADERS;
     size_t n = sizeof r + queues_len + m->subject_len + 1 + m->head_len + m->body_len;
@@ -674,8 +691,7 @@ size_t mesh_parse(struct core *k, struct conn *c, const char *buf, size_t n)
                             .with_headers = r.flags & REC_HEADERS,
                             .joined = true};
         k->stats.mesh_in++;
-        deliver_from_peer(k, &k->peers[c->peer], &m, queues, r.nqueues,
-                          r.hops | (r.flags & REC_QUEUE_ONLY ? 0x80u : 0));
+        deliver_from_peer(k, &m, queues, r.nqueues, r.flags & REC_QUEUE_ONLY, r.tried);
         at += r.len;
         if (unlikely(k->stall_ms)) { /* the producers over there slow down when this stream fills */
             if (c->stalled_ms < 10) {

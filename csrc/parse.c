@@ -320,6 +320,10 @@ static void trace_in(struct core *k, struct conn *c, const char *verb, const cha
 static inline bool at_barrier(struct core *k, struct conn *c)
 {
     if (likely(c->barrier <= k->min_acked) || !k->peers_up) return false;
+    if (c->barrier > k->batch_seq && !k->ndirty_accounts) { /* it was withdrawn before it was ever announced */
+        c->barrier = k->batch_seq;
+        if (c->barrier <= k->min_acked) return false;
+    }
     c->hold |= HOLD_BARRIER;
     c->next_waiting = k->at_barrier;
     k->at_barrier = c;
