@@ -62,7 +62,7 @@ def spec_of(command: str) -> Spec:
     Raises BenchError if there is no such program.
     """
     if command == "spline":
-        return Spec("spline", (sys.executable, "-m", "supervisor.main"), "spline")
+        return Spec("spline", (sys.executable, "-m", "supervisor"), "spline")
     program = shutil.which(command)
     if program is None and command == "nats-server":
         program = str(nats_server_path())
