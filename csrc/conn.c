@@ -225,6 +225,9 @@ static void conn_unlink(struct core *k, struct conn *c)
             else
                 i++;
         if (c->acc) conn_drop_subs(k, c);
+        if (c->acc) c->acc->out_msgs += c->out_msgs, c->acc->out_bytes += c->out_bytes;
+        k->stats.out_msgs += c->out_msgs, k->stats.out_bytes += c->out_bytes;
+        c->out_msgs = c->out_bytes = 0;
         if (c->open && c->acc) c->acc->nconns--;
         if (c->counted) {
             atomic_fetch_sub(&k->slot->live, 1);

@@ -180,6 +180,7 @@ int spl_account(spl_core *k, const char *name, size_t len)
     if (!a) return -1;
     a->name = malloc(len + 1);
     a->subs = sublist_new(k->cfg.cache_entries);
+    if (a->subs) a->generation = sublist_generation(a->subs);
     if (!a->name || !a->subs) {
         free(a->name);
         if (a->subs) sublist_free(a->subs);
@@ -354,7 +355,6 @@ void spl_set_trace(spl_core *k, int debug, int trace) { k->debug = debug, k->tra
 void spl_get_stats(const spl_core *k, struct spl_stats *out)
 {
     *out = k->stats;
-    out->out_msgs = out->out_bytes = 0;
     for (uint32_t i = 0; i < k->cap_conns; i++)
         if (k->conns[i] && k->conns[i]->kind == KIND_CLIENT)
             out->out_msgs += k->conns[i]->out_msgs, out->out_bytes += k->conns[i]->out_bytes;

@@ -73,8 +73,10 @@ struct account {
     uint32_t id, name_len;
     char *name;
     struct sublist *subs;
-    bool dirty_queued; /* in core->dirty_accounts */
-    uint64_t in_msgs, in_bytes, out_msgs, out_bytes, nsubs, nconns, slow_consumers;
+    const uint64_t *generation; /* of subs */
+    bool dirty_queued;          /* in core->dirty_accounts */
+    uint64_t in_msgs, in_bytes, nsubs, nconns, slow_consumers;
+    uint64_t out_msgs, out_bytes; /* of connections that are gone */
 };
 
 struct responses; /* allow_responses: reply subjects this connection may publish to */
@@ -92,6 +94,7 @@ struct conn {
     size_t queued; /* bytes of sealed chunks not yet written */
     /* hot: publishing */
     const struct match *last;
+    uint64_t last_generation;
     uint32_t last_serial, last_len;
     bool last_allowed;
     bool runnable, dying, pinged, skipping, eof;

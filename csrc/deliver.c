@@ -3,6 +3,7 @@
  * Plain subscriptions each get a copy; of every queue group (by name, over all patterns and all workers) one member does. Peers
  * that have interest get the message once, with the names of the groups it was picked for.
  */
+#include "bytes.h"
 #include "core.h"
 #include "quote.h"
 #include <stdio.h>
@@ -10,12 +11,6 @@
 #include <string.h>
 
 #define GROUPS_AT_ONCE 64
-
-static inline char *put(char *w, const char *p, size_t n)
-{
-    memcpy(w, p, n);
-    return w + n;
-}
 
 static inline char *put_number(char *w, size_t v)
 {
@@ -228,10 +223,12 @@ static void no_responders(struct core *k, struct conn *c, const struct message *
 static inline const struct match *match_for(struct core *k, struct conn *c, const struct message *m, bool *allowed)
 {
     const struct match *r = c->last;
+    uint64_t generation = *c->acc->generation;
     (void)k;
     if (likely(r && c->last_len == m->subject_len && r->serial == c->last_serial && r->subject_len == m->subject_len &&
-               memcmp(r->subject, m->subject, m->subject_len) == 0 &&
-               sublist_match_current(c->acc->subs, r, c->last_serial))) {
+               bytes_same(r->subject, m->subject, m->subject_len) &&
+               (generation == c->last_generation || sublist_match_current(c->acc->subs, r, c->last_serial)))) {
+        c->last_generation = generation;
         *allowed = c->last_allowed;
         return r;
     }
@@ -240,6 +237,7 @@ static inline const struct match *match_for(struct core *k, struct conn *c, cons
     *allowed = ok;
     r = sublist_match(c->acc->subs, m->subject, m->subject_len);
     c->last = r;
+    c->last_generation = generation;
     if (r) c->last_serial = r->serial, c->last_len = m->subject_len, c->last_allowed = ok;
     return r;
 }
@@ -249,11 +247,6 @@ void deliver_publish(struct core *k, struct conn *c, struct message *m)
     bool allowed;
     c->in_msgs++;
     c->in_bytes += m->total;
-    c->acc->in_msgs++;
-    c->acc->in_bytes += m->total;
-    k->stats.in_msgs++;
-    k->stats.in_bytes += m->total;
-    c->last_in = k->now;
     const struct match *r = match_for(k, c, m, &allowed);
     if (unlikely(!r)) {
         conn_close(k, c, READ_ERROR);

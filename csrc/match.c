@@ -137,7 +137,7 @@ bool sublist_match_current(struct sublist *l, const struct match *m, uint32_t se
     return true;
 }
 
-uint64_t sublist_generation(const struct sublist *l) { return l->generation; }
+const uint64_t *sublist_generation(const struct sublist *l) { return &l->generation; }
 
 /* ---- computing a result from trie.hits ---- */
 

@@ -4,6 +4,7 @@
  * behind it. It stops early when the connection is closed or held (`c->hold`). An error depends only on the bytes, never on
  * how they were cut. (Upstream: server/parser.go; the behaviours are client-protocol sections 4 and 4.1.)
  */
+#include "bytes.h"
 #include "core.h"
 #include "quote.h"
 #include <stdio.h>
@@ -296,6 +297,74 @@ static void publish(struct core *k, struct conn *c, const struct publish *p, con
     free(big);
 }
 
+/* At most nine digits and CR LF, all of it before `end`; moves *p behind them. */
+static inline bool size_line(const char **p, const char *end, size_t *size)
+{
+    const char *at = *p;
+    if (end - at < 11) return false;
+    size_t v = 0;
+    for (unsigned digit; (digit = (unsigned)(unsigned char)*at - '0') <= 9 && at - *p < 10; at++) v = v * 10 + digit;
+    if (at == *p || at - *p > 9 || at[0] != '\r' || at[1] != '\n') return false;
+    *size = v, *p = at + 2;
+    return true;
+}
+
+/* The PUB that clients really send: one blank between arguments, CR LF, and the whole payload is there. Returns how much of the
+ * input it was; 0: something about it is not so, and publish_args() shall look at it. */
+static inline size_t publish_plain(struct core *k, struct conn *c, const char *p, const char *end)
+{
+    const char *subject = p + 4, *at, *head;
+    size_t n = bytes_token(subject, end), reply = 0, total;
+    if (n == 0 || n >= (size_t)(end - subject) || subject[n] != ' ') return 0;
+    at = head = subject + n + 1;
+    if (!size_line(&at, end, &total)) {
+        reply = bytes_token(head, end);
+        if (reply == 0 || reply >= (size_t)(end - head) || head[reply] != ' ') return 0;
+        at = head + reply + 1;
+        if (!size_line(&at, end, &total)) return 0;
+    }
+    if ((size_t)(at - 2 - subject) > k->cfg.max_control_line) return 0;
+    if ((int64_t)total > k->cfg.max_payload && k->cfg.max_payload >= 0) return 0;
+    if ((size_t)(end - at) < total + 2 || at[total] != '\r' || at[total + 1] != '\n') return 0;
+    struct message m = {.from = c,
+                        .acc = c->acc,
+                        .subject = subject,
+                        .subject_len = (uint32_t)n,
+                        .reply = head,
+                        .reply_len = (uint32_t)reply,
+                        .head = head,
+                        .head_len = (uint32_t)(at - head),
+                        .body = at,
+                        .body_len = total + 2,
+                        .payload = at,
+                        .total = total,
+                        .joined = true};
+    deliver_publish(k, c, &m);
+    return (size_t)(at - p) + total + 2;
+}
+
+/* Did delivery find that this producer is too fast for somebody? */
+static inline void after_publish(struct core *k, struct conn *c)
+{
+    if (unlikely(k->stall_ms)) {
+        if (c->stalled_ms < 10) { /* at most 10 ms for one read */
+            c->stalled_ms += k->stall_ms;
+            c->hold |= HOLD_STALL;
+            c->resume_at = k->now + k->stall_ms;
+            k->stats.stalls++;
+            timer_set(k, c);
+        }
+        k->stall_ms = 0;
+    }
+    if (unlikely(k->full_peer != NULL)) {
+        c->hold |= HOLD_PEER;
+        c->waits_peer = (uint32_t)(k->full_peer - k->peers);
+        c->next_waiting = k->full_peer->waiting;
+        k->full_peer->waiting = c;
+        k->full_peer = NULL;
+    }
+}
+
 /* ---- the loop ---- */
 
 /* The first verb of a client that has to authenticate is not CONNECT. */
@@ -331,11 +400,20 @@ static inline bool at_barrier(struct core *k, struct conn *c)
     return true;
 }
 
-size_t client_parse(struct core *k, struct conn *c, const char *buf, size_t n)
+static size_t parse(struct core *k, struct conn *c, const char *buf, size_t n)
 {
     const char *p = buf, *end = buf + n;
     c->need = 0;
     while (p < end && !c->closed && !c->hold) {
+        if (likely(end - p > 16 && bytes_same(p, "PUB ", 4) && c->open && !c->skipping && !c->pedantic && !k->trace &&
+                   (c->barrier <= k->min_acked || !k->peers_up))) {
+            size_t used = publish_plain(k, c, p, end);
+            if (likely(used)) {
+                p += used;
+                after_publish(k, c);
+                continue;
+            }
+        }
         if (c->skipping) { /* the rest of a PING, PONG or +OK line may be as long as it likes */
             const char *lf = memchr(p, '\n', (size_t)(end - p));
             if (!lf) return n;
@@ -348,10 +426,7 @@ size_t client_parse(struct core *k, struct conn *c, const char *buf, size_t n)
         if (unlikely(!c->open) && *p != 'C' && *p != 'c' && !first_verb_allowed(k, c)) break;
         size_t vlen = 0;
         enum verb verb;
-        if (likely(end - p > 4 && p[0] == 'P' && p[1] == 'U' && p[2] == 'B' && p[3] == ' '))
-            verb = V_PUB, vlen = 3;
-        else
-            verb = verb_of(p, (size_t)(end - p), &vlen);
+        verb = verb_of(p, (size_t)(end - p), &vlen);
         if (verb == V_PARTIAL) break;
         if (unlikely(verb == V_BAD)) {
             unknown_operation(k, c);
@@ -402,23 +477,7 @@ size_t client_parse(struct core *k, struct conn *c, const char *buf, size_t n)
             }
             publish(k, c, &pub, line_end, next, verb == V_HPUB);
             p = next + pub.total + 2;
-            if (unlikely(k->stall_ms)) {
-                if (c->stalled_ms < 10) { /* at most 10 ms for one read */
-                    c->stalled_ms += k->stall_ms;
-                    c->hold |= HOLD_STALL;
-                    c->resume_at = k->now + k->stall_ms;
-                    k->stats.stalls++;
-                    timer_set(k, c);
-                }
-                k->stall_ms = 0;
-            }
-            if (unlikely(k->full_peer != NULL)) {
-                c->hold |= HOLD_PEER;
-                c->waits_peer = (uint32_t)(k->full_peer - k->peers);
-                c->next_waiting = k->full_peer->waiting;
-                k->full_peer->waiting = c;
-                k->full_peer = NULL;
-            }
+            after_publish(k, c);
             continue;
         }
         if (unlikely(k->trace) && verb != V_CONNECT)
@@ -449,4 +508,16 @@ size_t client_parse(struct core *k, struct conn *c, const char *buf, size_t n)
         p = next;
     }
     return (size_t)(p - buf);
+}
+
+size_t client_parse(struct core *k, struct conn *c, const char *buf, size_t n)
+{
+    uint64_t msgs = c->in_msgs, bytes = c->in_bytes;
+    size_t used = parse(k, c, buf, n);
+    if (c->in_msgs != msgs) {
+        c->last_in = k->now;
+        c->acc->in_msgs += c->in_msgs - msgs, c->acc->in_bytes += c->in_bytes - bytes;
+        k->stats.in_msgs += c->in_msgs - msgs, k->stats.in_bytes += c->in_bytes - bytes;
+    }
+    return used;
 }

@@ -93,7 +93,8 @@ void sublist_drop_peer(struct sublist *l, uint32_t peer);
 const struct match *sublist_match(struct sublist *l, const char *subject, size_t n);
 /* True if a kept (m, serial) still answers for `subject` exactly as sublist_match would (revalidates against recent changes). */
 bool sublist_match_current(struct sublist *l, const struct match *m, uint32_t serial);
-uint64_t sublist_generation(const struct sublist *l); /* changes whenever any result may have changed */
+/* A number that changes whenever any result may have changed. Lives as long as the sublist. */
+const uint64_t *sublist_generation(const struct sublist *l);
 
 /* Interest transitions of LOCAL subscriptions, for announcing to peers. While `on`, every (subject, queue) whose local member count
  * differs from what was last announced is kept in a dirty list, once. */
