@@ -31,6 +31,9 @@ class EventType(IntEnum):
     INFO = 6
 
 
+# How long a worker looks for more work before it sleeps. It halves the time of a lone request; between workers that
+# share cores it costs a quarter of the throughput of many requests.
+SPIN_US = 30
 VERBOSE, PEDANTIC, ECHO, HEADERS, NO_RESPONDERS = 1, 2, 4, 8, 16
 
 
@@ -93,6 +96,7 @@ class Core:
                 "headers": not options.no_header_support,
                 "auth_required": auth_required,
                 "no_stall": options.no_fast_producer_stall,
+                "spin_us": SPIN_US if workers == 1 or workers < len(os.sched_getaffinity(0)) else 0,
                 "shared_fd": shared,
                 "write_deadline_text": format_duration(options.write_deadline).encode()[:31],
             },

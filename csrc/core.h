@@ -119,6 +119,8 @@ struct conn {
     uint32_t heap_pos; /* 1-based, 0 = not in the heap */
     uint32_t reason;
     uint32_t stalled_ms;
+    uint64_t burst_ns, burst_written; /* when we last read from it, and what we had written to it by then */
+    uint8_t burst;                    /* so many small reads in quick succession */
     uint16_t port;
     uint8_t family;
     uint8_t addr[16];
@@ -182,7 +184,8 @@ struct core {
     struct permissions *no_auth_perms;
     char *rbuf;
     struct conn *dirty, *runnable, *dying, *grave;
-    size_t dirty_bytes;
+    size_t pass_bytes;          /* read in this pass */
+    uint64_t now_ns, urgent_ns; /* when somebody last sent what does not belong to a burst */
     struct sub **dead;
     uint32_t ndead, cap_dead;
     uint32_t stall_ms;      /* set by delivery: the producer being served should pause this long */
@@ -204,6 +207,7 @@ struct core {
     uint32_t nlisteners;
     bool accepting, woken, draining;
     int debug, trace;
+    uint32_t spin_luck, spin_skipped; /* how often waiting without sleeping was worth it */
     uint64_t rng;
     /* mesh */
     struct peer peers[MAX_PEERS];

@@ -163,7 +163,6 @@ char *output_more(struct core *k, struct conn *c, size_t n)
     c->out_last = h;
     c->wp = h->data, c->wend = h->data + h->cap;
     if (!c->dirty) output_mark(k, c);
-    k->dirty_bytes += h->cap;
     return c->wp;
 }
 
@@ -291,7 +290,6 @@ void output_flush_dirty(struct core *k)
         if (!c->closed && c->kind == KIND_CLIENT && (int64_t)c->queued > k->cfg.max_pending)
             slow_consumer(k, c, SLOW_CONSUMER_PENDING);
     }
-    k->dirty_bytes = 0;
 }
 
 void output_deadline(struct core *k, struct conn *c) { slow_consumer(k, c, SLOW_CONSUMER_DEADLINE); }

@@ -7,6 +7,7 @@
 #include "core.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -18,13 +19,31 @@
 #define ACCEPTS_AT_ONCE 32
 #define TURN_MS 4 /* the owner's own work waits no longer than about this under load */
 #define STALE_BEAT 2000
+#define DEFER_ROUNDS 8
+#define DEFER_BYTES (16 * 1024)
+#define BURST_BYTES (8 * 1024)
+#define BURST_GAP_NS 200000
+#define BURST_ENOUGH 32
+#define CALM_NS 500000 /* nobody else has sent anything for so long */
+#define NAP_NS 20000
+#define SPIN_LUCK_MAX 1024
+#define SPIN_WORTH 512 /* spinning found something at least every other time */
+#define SPIN_RETRY 64  /* else it is tried now and then */
 
-uint64_t clock_ms(void)
+static uint64_t clock_ns(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
+
+static void clock_read(struct core *k)
+{
+    k->now_ns = clock_ns();
+    k->now = k->now_ns / 1000000;
+}
+
+uint64_t clock_ms(void) { return clock_ns() / 1000000; }
 
 void reactor_watch(struct core *k, struct conn *c)
 {
@@ -53,7 +72,6 @@ void reactor_runnable(struct core *k, struct conn *c)
     c->runnable = true;
     c->next_runnable = k->runnable;
     k->runnable = c;
-    k->woken = true;
 }
 
 /* ---- new connections ---- */
@@ -196,6 +214,20 @@ static void read_failed(struct core *k, struct conn *c, ssize_t n)
     conn_close(k, c, n == 0 ? CLIENT_CLOSED : READ_ERROR);
 }
 
+/* Is this one of many small pieces that come in quick succession, from somebody who does not wait for what we answer? */
+static void note_read(struct core *k, struct conn *c, size_t n)
+{
+    k->pass_bytes += n;
+    if (n >= BURST_BYTES || c->written != c->burst_written)
+        c->burst = 0;
+    else if (k->now_ns - c->burst_ns > BURST_GAP_NS) /* perhaps it was not running */
+        c->burst -= c->burst / 8;
+    else if (c->burst < BURST_ENOUGH)
+        c->burst++;
+    c->burst_ns = k->now_ns, c->burst_written = c->written;
+    if (c->burst < BURST_ENOUGH) k->urgent_ns = k->now_ns;
+}
+
 static void read_conn(struct core *k, struct conn *c)
 {
     c->stalled_ms = 0;
@@ -206,6 +238,7 @@ static void read_conn(struct core *k, struct conn *c)
             return;
         }
         c->in_len += (uint32_t)n;
+        note_read(k, c, (size_t)n);
         c->last_in = k->now;
         if (c->in_len < c->need) return;
         size_t have = c->in_len, used = parse(k, c, c->in, have);
@@ -222,6 +255,7 @@ static void read_conn(struct core *k, struct conn *c)
         read_failed(k, c, n);
         return;
     }
+    note_read(k, c, (size_t)n);
     if (kept) memcpy(k->rbuf, c->in, kept);
     if ((size_t)n == c->read_size) {
         if (c->read_size < READ_MAX) c->read_size *= 2;
@@ -296,14 +330,27 @@ static void serve(struct core *k, struct conn *c, uint32_t ready)
 
 /* ---- turns ---- */
 
-static void end_pass(struct core *k)
+static void serve_ready(struct core *k, const struct epoll_event *ready, int n)
 {
-    while (k->runnable && k->now <= clock_ms()) {
-        run_held(k);
-        if (!k->runnable) break;
-        k->now = clock_ms();
-        break; /* one round a pass: a held connection must not starve the ready ones */
+    for (int i = 0; i < n; i++) {
+        struct conn *c = conn_by_handle(k, ready[i].data.u64);
+        if (c) serve(k, c, ready[i].events);
     }
+}
+
+/* One pass: serve what is ready, and write what came of it. Clients that flush every message send the next ones while we serve
+ * the first: as long as little has been read, look again before writing, so that their receivers get them in one piece. */
+static void pass(struct core *k, struct epoll_event *ready, int n)
+{
+    k->pass_bytes = 0;
+    serve_ready(k, ready, n);
+    for (int i = 0; i < DEFER_ROUNDS && k->dirty && k->pass_bytes < DEFER_BYTES && !k->nevents && !k->control; i++) {
+        int more = epoll_wait(k->epfd, ready, READY_AT_ONCE, 0);
+        if (more <= 0) break;
+        clock_read(k);
+        serve_ready(k, ready, more);
+    }
+    if (k->runnable) run_held(k); /* one round a pass: a held connection must not starve the ready ones */
     if (k->ndirty_accounts) mesh_flush_interest(k);
     output_flush_dirty(k);
     if (k->dying || k->ndead) {
@@ -313,6 +360,29 @@ static void end_pass(struct core *k)
     }
 }
 
+/* A client that flushes every message could wake us, and we its receivers, for each. When there is nothing else, take a nap: what
+ * comes meanwhile is served in one piece. */
+static void nap(struct core *k)
+{
+    if (!k->pass_bytes || k->nevents || k->control || k->runnable || k->now_ns - k->urgent_ns < CALM_NS) return;
+    struct timespec t = {.tv_nsec = NAP_NS};
+    nanosleep(&t, NULL);
+}
+
+/* Wait for events, at first without sleeping: whoever wakes a sleeper pays for it, and so does the sleeper. Only while that has
+ * mostly been worth it lately, and giving way to whoever else wants this processor. */
+static int wait_ready(struct core *k, struct epoll_event *ready, int wait_ms)
+{
+    if (wait_ms && k->cfg.spin_us && (k->spin_luck >= SPIN_WORTH || ++k->spin_skipped % SPIN_RETRY == 0)) {
+        uint64_t until = clock_ns() + k->cfg.spin_us * 1000ull;
+        int n;
+        while (!(n = epoll_wait(k->epfd, ready, READY_AT_ONCE, 0)) && clock_ns() < until) sched_yield();
+        k->spin_luck = n ? k->spin_luck + (SPIN_LUCK_MAX - k->spin_luck) / 8 : k->spin_luck - k->spin_luck / 8;
+        if (n) return n;
+    }
+    return epoll_wait(k->epfd, ready, READY_AT_ONCE, wait_ms);
+}
+
 int spl_turn(spl_core *k, int linger_us, struct spl_event **events)
 {
     struct epoll_event ready[READY_AT_ONCE];
@@ -320,28 +390,18 @@ int spl_turn(spl_core *k, int linger_us, struct spl_event **events)
     for (struct chunk *h = k->arenas, *next; h; h = next) next = h->next, free(h);
     k->arenas = NULL;
     k->nevents = 0;
-    k->woken = false;
-    k->now = clock_ms();
-    uint64_t start = k->now;
+    clock_read(k);
+    uint64_t end = k->now + TURN_MS + (uint64_t)linger_us / 1000;
     int wait_ms = 0;
     for (;;) {
-        int n = epoll_wait(k->epfd, ready, READY_AT_ONCE, k->runnable ? 0 : wait_ms);
-        k->now = clock_ms();
+        int n = wait_ready(k, ready, k->runnable ? 0 : wait_ms);
+        clock_read(k);
         if (n <= 0 && !k->runnable && !k->dirty && !k->dying) break;
-        bool lone_runnable = n <= 0;
         k->woken = false;
-        for (int i = 0; i < n; i++) {
-            struct conn *c = conn_by_handle(k, ready[i].data.u64);
-            if (c) serve(k, c, ready[i].events);
-        }
-        end_pass(k);
+        pass(k, ready, n);
         timer_arm(k);
-        if (k->nevents || k->control) break;
-        if (k->woken && !k->runnable) break;
-        if (lone_runnable && !k->runnable) continue;
-        if (k->now - start >= TURN_MS) {
-            if (!linger_us || k->now - start >= TURN_MS + (uint64_t)linger_us / 1000) break;
-        }
+        if (k->nevents || k->control || k->woken || k->now >= end) break;
+        nap(k);
         wait_ms = linger_us / 1000;
     }
     timer_arm(k);

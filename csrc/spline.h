@@ -26,6 +26,7 @@ struct spl_config {
     int headers;                  /* the server supports headers */
     int auth_required;            /* the first verb must be CONNECT */
     int no_stall;                 /* no_fast_producer_stall */
+    uint32_t spin_us;             /* how long to look for more work before sleeping; 0: not at all */
     int shared_fd;                /* the page shared by all workers, or -1 */
     char write_deadline_text[32]; /* how the log calls it */
 };

@@ -15,6 +15,8 @@ from tests.bench.rows import Row
 from tests.bench.servers import BenchError, Server, Spec
 
 SETTLE_MS = 400  # pause of a run between connecting and sending, in which its connections are looked up
+PLACEMENTS = 6  # how often a run is begun anew because its pairs were placed wrongly
+MISPLACED = 0.1  # the share of pairs that may be
 USER, PASSWORD = "bench", "bench-password"
 CREDENTIALS = ("--user", USER, "--pass", PASSWORD)
 
@@ -44,23 +46,26 @@ def workload(generator: Generator, server: Server, row: Row, size: Size) -> dict
 def crossing(
     generator: Generator, server: Server, row: Row, pairs: int, size: Size, across: bool
 ) -> dict[str, float]:
-    """One run of a row whose pairs are all within one worker, or all across two. Raises BenchError if the
-    server placed them differently."""
+    """One run of a row whose pairs are (all but a few) within one worker, or across two. Raises BenchError if
+    the server keeps placing them differently."""
     workers = len(server.workers)
-    pad = 0
-    if workers > 1:  # connections go to the workers in turn: the requesters' turn starts where the pad says
-        pad = (int(across) - pairs) % workers
-    run = generator.spawn(server, (*row.command(size.share), "--pad", str(pad), "--settle", str(SETTLE_MS)))
-    try:
-        share = placement.crossing_share(server, run, pairs, pad)
-    except BenchError:
-        run.kill()
-        run.communicate()
-        raise
-    result = collect(run)
-    if workers > 1 and share != float(across):
-        raise BenchError(f"{share:.0%} of the pairs cross from worker to worker, not {float(across):.0%}")
-    return {"rate": result[row.rate], "cpu_us": result["server_cpu_us_per_msg"]}
+    share = 0.0
+    for attempt in range(PLACEMENTS):
+        pad = 0
+        if workers > 1:  # connections go to the workers in turn: the requesters' turn starts where the pad says
+            pad = (int(across) - pairs + attempt) % workers
+        run = generator.spawn(
+            server, (*row.command(size.share), "--pad", str(pad), "--settle", str(SETTLE_MS))
+        )
+        try:
+            share = placement.crossing_share(server, run, pairs, pad)
+            if workers == 1 or abs(share - across) <= MISPLACED:
+                result = collect(run)
+                return {"rate": result[row.rate], "cpu_us": result["server_cpu_us_per_msg"]}
+        finally:
+            run.kill()
+            run.communicate()
+    raise BenchError(f"{share:.0%} of the pairs cross from worker to worker, not {float(across):.0%}")
 
 
 def latency_beside_stream(generator: Generator, server: Server, size: Size) -> dict[str, float]:
