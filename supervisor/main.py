@@ -8,13 +8,14 @@ import sys
 from typing import Final
 
 from broker.options import failure_text, load, parse_command_line, test_result, validate_start
-from broker.options.command_line import PROGRAM
+from broker.options.command_line import program_name
 from supervisor.children import default_argv
+from supervisor.naming import set_process_name
 from supervisor.server import run_server
 
 # What validate_start says in these words is, as in nats-server, the server's failure and not the
 # configuration's: it belongs into the log, after the banner.
-_FAILURE: Final = "Error "
+_FAILURES: Final = ("Error ", "Can't ")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,6 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
         say(command.text, 2 if command.action == "error" else 1)
         say(command.usage, 1)
         return command.exit_code
+    if command.action == "signal":
+        return send_signal(command.signal)
     loaded = load(command)
     if command.action == "test":
         text, code = test_result(loaded)
@@ -38,10 +41,21 @@ def main(arguments: list[str] | None = None) -> int:
         say(warning, 2)
     problems = validate_start(loaded.options)
     for problem in problems:
-        if not problem.startswith(_FAILURE):
-            say(f"{PROGRAM}: {problem}", 2)
+        if not problem.startswith(_FAILURES):
+            say(f"{program_name()}: {problem}", 2)
             return 1
+    set_process_name(program_name())
     return run_server(loaded.options, default_argv(), refusal=problems[0] if problems else "")
+
+
+def send_signal(request: str) -> int:
+    """Do what ``--signal`` asks for; returns the exit code."""
+    from supervisor.remote import send
+
+    failure = send(request, program_name())
+    if failure:
+        say(f"{program_name()}: {failure}", 2)
+    return 1 if failure else 0
 
 
 def ensure_standard_streams() -> None:

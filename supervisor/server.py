@@ -14,6 +14,7 @@ from typing import Final
 from broker.launch import Launch
 from broker.log import Log
 from broker.options import Options
+from broker.options.features import ignored_options
 from supervisor.banner import log_banner
 from supervisor.children import Children
 from supervisor.errors import StartError, system_text
@@ -42,6 +43,8 @@ def run_server(
     log = Log(os.getpid(), options.logtime, options.debug, options.trace or options.trace_verbose)
     server_id = new_server_id()
     log_banner(log, options, server_id)
+    for warning in ignored_options(options):
+        log.warn(warning)
     try:
         with closing(signals), ExitStack() as undo:
             if refusal:

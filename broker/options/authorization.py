@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import binascii
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from broker.options import known
+from broker.options import schema
 from broker.options.gotext import GoError, parse_duration, quote
+from broker.options.keys import public_key_kind
 from broker.options.model import NkeyUser, Permissions, ResponsePermission, Secret, SubjectList, User
 from broker.options.parser import Node
 from broker.options.report import (
     NANOSECOND,
     Report,
+    read_bool,
     read_int,
     read_map,
     read_string,
@@ -21,12 +23,30 @@ from broker.options.report import (
     type_name,
 )
 
+if TYPE_CHECKING:
+    from broker.options.sections import AuthCallout
+
 CONNECTION_TYPES: Final = frozenset(
     ("STANDARD", "WEBSOCKET", "LEAFNODE", "LEAFNODE_WS", "MQTT", "MQTT_WS", "IN_PROCESS")
 )
 
 _HIGH_TIMEOUT: Final = 60.0  # seconds; more is most likely a unit mistake (``1m`` is a million)
-_USER_KEY_PREFIX: Final = 20 << 3  # shows as "U" in base32
+_BLOCK_KEYS: Final = (
+    *("user", "username", "pass", "password", "token", "timeout", "users", "auth_callout", "auth_hook"),
+    *("default_permission", "default_permissions", "permissions", "proxy_required"),
+)
+_USER_KEYS: Final = (
+    *("nkey", "user", "username", "pass", "password", "permission", "permissions", "authorization"),
+    *("allowed_connection_types", "connection_types", "clients", "proxy_required"),
+)
+_PERMISSION_KEYS: Final = (
+    *("pub", "publish", "import", "sub", "subscribe", "export"),
+    *("publish_allow_responses", "allow_responses"),
+)
+_RESPONSE_KEYS: Final = ("max", "max_msgs", "max_messages", "max_responses", "expires", "expiration", "ttl")
+_CALLOUT_KEYS: Final = (
+    *("issuer", "account", "acc", "auth_users", "users", "xkey", "key", "allowed_accounts"),
+)
 _BLANKS_IN_SUBJECT: Final = re.compile(r"[\t\n\f\r ]")
 
 
@@ -43,6 +63,8 @@ class Authorization:
     users: list[User] | None = None
     nkeys: list[NkeyUser] = field(default_factory=list)
     default_permissions: Permissions | None = None
+    proxy_required: bool = False
+    callout: AuthCallout | None = None
 
     def __repr__(self) -> str:
         return "Authorization(...)"  # it holds passwords
@@ -63,47 +85,39 @@ def read_authorization(node: Node, report: Report) -> Authorization | None:
             case "token":
                 block.token = read_string(item, report) or ""
             case "timeout":
-                block.timeout = _read_timeout(name, item, report)
+                block.timeout = read_timeout(name, item, report)
             case "users":
-                found = _read_users(item, report)
+                found = read_users(item, report)
                 if found is not None:
                     block.nkeys, block.users = found
             case "default_permission" | "default_permissions" | "permissions":
                 block.default_permissions = read_permissions(item, report)
-            case key if key in known.AUTHORIZATION:
-                report.unsupported(name, item)
+            case "proxy_required":
+                block.proxy_required = read_bool(item, report) or False
+            case "auth_callout" | "auth_hook":
+                block.callout = _read_callout(item, report)
             case _:
-                report.unknown_field(name, item)
+                report.unknown_field(name, item, _BLOCK_KEYS)
     for user in (*(block.users or ()), *block.nkeys):
         if user.permissions is None:
             user.permissions = block.default_permissions
     return block
 
 
-def _read_timeout(name: str, node: Node, report: Report) -> float:
-    value = node.value
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        report.error(node, "error parsing authorization config, 'timeout' wrong type")
-        return 0.0
-    if isinstance(value, str):
-        try:
-            seconds = parse_duration(value) * NANOSECOND
-        except GoError as error:
-            report.error(node, f"error parsing authorization config, 'timeout' {error}")
-            return 0.0
-    else:
-        seconds = float(value)
-    if seconds > _HIGH_TIMEOUT:
+def read_timeout(name: str, node: Node, report: Report, section: str = "authorization") -> float:
+    """Seconds of a ``timeout``; a high one is doubted."""
+    seconds: float | None = schema.seconds(section)(name, node, report)
+    if seconds is not None and seconds > _HIGH_TIMEOUT:
         report.warn(
             node,
             name,
-            f"timeout of {show(value)} ({seconds:f} seconds) is high, consider keeping it under 60 seconds. "
+            f"timeout of {show(node.value)} ({seconds:f} seconds) is high, consider keeping it under 60 seconds. "
             "possibly caused by unquoted duration; use '1m' instead of 1m, for example",
         )
-    return seconds
+    return seconds or 0.0
 
 
-def _read_users(node: Node, report: Report) -> tuple[list[NkeyUser], list[User]] | None:
+def read_users(node: Node, report: Report) -> tuple[list[NkeyUser], list[User]] | None:
     """The users list; None after reporting why it can not be used, though every entry has been looked at."""
     if not isinstance(node.value, list):
         report.error(node, f"Expected users field to be an array, got {show(node.value)}")
@@ -131,7 +145,7 @@ def _read_user(entry: Node, values: dict[str, Node], report: Report) -> User | N
     permissions: Permissions | None = None
     connection_types: frozenset[str] = frozenset()
     last = entry
-    unreadable = False
+    proxy_required = unreadable = False
     for key, item in values.items():
         last = item
         match key.lower():
@@ -148,39 +162,24 @@ def _read_user(entry: Node, values: dict[str, Node], report: Report) -> User | N
                 permissions = read_permissions(item, report)
             case "allowed_connection_types" | "connection_types" | "clients":
                 connection_types = _read_connection_types(item, report)
-            case lower if lower in known.USER:
-                report.unsupported(key, item)
+            case "proxy_required":
+                proxy_required = read_bool(item, report) or False
             case _:
-                report.unknown_field(key, item)
+                report.unknown_field(key, item, _USER_KEYS)
     if unreadable:
         return None
     if nkey:
-        if not is_user_nkey(nkey):
+        if public_key_kind(nkey) != "user":
             report.error(last, "Not a valid public nkey for a user")
         elif name or password:
             report.error(last, "Nkey users do not take usernames or passwords")
         else:
-            return NkeyUser(nkey, permissions, connection_types)
+            return NkeyUser(nkey, permissions, connection_types, proxy_required=proxy_required)
         return None
     if name:
-        return User(name, Secret(password), permissions, connection_types)
+        return User(name, Secret(password), permissions, connection_types, proxy_required=proxy_required)
     report.error(last, "User entry requires a user")
     return None
-
-
-def is_user_nkey(text: str) -> bool:
-    """Whether ``text`` is a public user key: base32, the user prefix and a right checksum."""
-    import base64  # few configurations have nkeys; the others start faster
-
-    if not text.isascii() or "=" in text:
-        return False
-    try:
-        raw = base64.b32decode(text + "=" * (-len(text) % 8))
-    except binascii.Error:
-        return False
-    if len(raw) < 4 or raw[0] != _USER_KEY_PREFIX:
-        return False
-    return binascii.crc_hqx(raw[:-2], 0) == int.from_bytes(raw[-2:], "little")
 
 
 def _read_connection_types(node: Node, report: Report) -> frozenset[str]:
@@ -221,38 +220,38 @@ def read_permissions(node: Node, report: Report) -> Permissions | None:
             case "publish_allow_responses" | "allow_responses":
                 permissions.responses = _read_responses(item, report)
             case _:
-                _unknown_permission(name, item, report)
+                _unknown_permission(name, item, _PERMISSION_KEYS, report)
     return permissions
 
 
-def _unknown_permission(name: str, node: Node, report: Report) -> None:
-    if not node.used:
-        report.error(node, f"Unknown field {quote(name)} parsing permissions")
+def _unknown_permission(name: str, node: Node, known: Iterable[str], report: Report) -> None:
+    report.unknown_field(name, node, known, "Unknown field {} parsing permissions")
 
 
 def _read_subject_list(node: Node, report: Report) -> SubjectList:
     """``subject``, ``[subject, ...]`` (both mean allow) or ``{allow: ..., deny: ...}``."""
     if not isinstance(node.value, dict):
         # nats-server names no position for mistakes in this form.
-        return SubjectList(allow=_read_subjects(node, report, None))
+        return SubjectList(allow=read_subjects(node, report, placed=False))
     subjects = SubjectList()
     for name, item in node.value.items():
         match name.lower():
             case "allow":
-                subjects.allow = _read_subjects(item, report, item)
+                subjects.allow = read_subjects(item, report)
             case "deny":
-                subjects.deny = _read_subjects(item, report, item)
-            case _ if not item.used:
-                report.error(
+                subjects.deny = read_subjects(item, report)
+            case _:
+                report.unknown_field(
+                    name,
                     item,
-                    f"Unknown field name {quote(name)} parsing subject permissions, "
-                    "only 'allow' or 'deny' are permitted",
+                    ("allow", "deny"),
+                    "Unknown field name {} parsing subject permissions, only 'allow' or 'deny' are permitted",
                 )
     return subjects
 
 
-def _read_subjects(node: Node, report: Report, position: Node | None) -> list[str]:
-    """A subject or a list of them; mistakes are reported at ``position``."""
+def read_subjects(node: Node, report: Report, placed: bool = True) -> list[str]:
+    """A subject or a list of them."""
     subjects: list[str] = []
     if isinstance(node.value, str):
         subjects.append(node.value)
@@ -265,13 +264,13 @@ def _read_subjects(node: Node, report: Report, position: Node | None) -> list[st
     else:
         kind = type_name(node.value)
         report.error(
-            position, f"Expected subject permissions to be a subject, or array of subjects, got {kind}"
+            node, f"Expected subject permissions to be a subject, or array of subjects, got {kind}", placed
         )
         return []
     for subject in subjects:
         wrong = _wrong_subject(subject)
         if wrong is not None:
-            report.error(position, f"subject {quote(wrong)} is not a valid subject")
+            report.error(node, f"subject {quote(wrong)} is not a valid subject", placed)
             return []
     return subjects
 
@@ -307,7 +306,7 @@ def _read_responses(node: Node, report: Report) -> ResponsePermission | None:
             case "expires" | "expiration" | "ttl":
                 responses.expires = _read_expiry(item, report) or responses.expires
             case _:
-                _unknown_permission(name, item, report)
+                _unknown_permission(name, item, _RESPONSE_KEYS, report)
     return responses
 
 
@@ -320,3 +319,52 @@ def _read_expiry(node: Node, report: Report) -> float:
     except GoError as error:
         report.error(node, f"error parsing expires: {error}")
         return 0.0
+
+
+def _read_callout(node: Node, report: Report) -> AuthCallout | None:
+    """Who is asked about connections, and on whose behalf; None after reporting what is missing."""
+    values = schema.section(node, report, "Expected authorization callout to be a map/struct, got {v}")
+    if values is None:
+        return None
+    from broker.options.sections import AuthCallout
+
+    callout = AuthCallout()
+    before = len(report.errors)
+    last = node
+    for name, item in values.items():
+        last = item
+        match name.lower():
+            case "issuer":
+                callout.issuer = read_string(item, report) or ""
+                if public_key_kind(callout.issuer) != "account":
+                    shown = quote(callout.issuer)
+                    report.error(
+                        item, f"Expected callout user to be a valid public account nkey, got {shown}"
+                    )
+            case "account" | "acc":
+                callout.account = read_string(item, report) or callout.account
+            case "auth_users" | "users":
+                callout.auth_users = _read_names(item, "auth_users", report)
+            case "xkey" | "key":
+                callout.xkey = read_string(item, report) or ""
+                if public_key_kind(callout.xkey) != "curve":
+                    shown = quote(callout.xkey)
+                    report.error(item, f"Expected callout xkey to be a valid public xkey, got {shown}")
+            case "allowed_accounts":
+                callout.allowed_accounts = _read_names(item, "allowed accounts", report)
+            case _:
+                report.unknown_field(
+                    name, item, _CALLOUT_KEYS, "Unknown field {} parsing authorization callout"
+                )
+    if len(report.errors) == before:
+        if not callout.issuer:
+            report.error(last, "Authorization callouts require an issuer to be specified")
+        elif not callout.auth_users:
+            report.error(last, "Authorization callouts require authorized users to be specified")
+    return callout if len(report.errors) == before else None
+
+
+def _read_names(node: Node, label: str, report: Report) -> list[str]:
+    items = schema.entries(node, report, f"Expected {label} field to be an array, got {{T}}")
+    names = [read_string(item, report) for item in items or ()]
+    return [name for name in names if name is not None]

@@ -1,9 +1,9 @@
 """Turns the values of a configuration file into ``Options``: names, types, ranges and defaults.
 
-Keys are case-insensitive. Most options are a name and a type, and stand in tables; the rest have a function
-each. A zero is kept here. It stands for the default in ports, sizes and intervals, which is settled when the
-command line has been heard, but not in ``max_connections``: there 0, like any negative number, refuses every
-client.
+Keys are case-insensitive. Most options are a name and a type, and stand in one table; sections have a module each,
+which is loaded when a file has such a section. A zero is kept here. It stands for the default in ports, sizes and
+intervals, which is settled when the command line has been heard, but not in ``max_connections``: there 0, like any
+negative number, refuses every client.
 """
 
 from __future__ import annotations
@@ -11,149 +11,262 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from broker.options import known
+from broker.options import schema
 from broker.options.authorization import Authorization, read_authorization
-from broker.options.gotext import INT32_MAX, GoError, parse_int, quote, split_host_port, wrap_int
+from broker.options.gotext import INT32_MAX, GoError, format_duration, parse_duration, quote, wrap_int
+from broker.options.keys import public_key_kind
 from broker.options.model import MAX_WORKERS, Options, Secret
 from broker.options.parser import Node
-from broker.options.report import Report, read_bool, read_duration, read_int, read_string, type_name
+from broker.options.report import NANOSECOND, Report, read_int, read_map, read_string, type_name
+from broker.options.schema import SEVERAL, Reader, duration, flag, keys, listen, number, text
 
 _MAX_SUBLIST_CACHE: Final = 1 << 20
 _MAX_SUB_TOKENS: Final = 255
-
-# Option by key: the key may be written in any case.
-_STRINGS: Final = {
-    "client_advertise": "client_advertise",
-    "host": "host",
-    "net": "host",
-    "pid_file": "pid_file",
-    "pidfile": "pid_file",
-    "no_auth_user": "no_auth_user",
-}
-_BOOLS: Final = {
-    "debug": ("debug",),
-    "trace": ("trace",),
-    "trace_verbose": ("trace_verbose", "trace"),
-    "logtime": ("logtime",),
-    "no_fast_producer_stall": ("no_fast_producer_stall",),
-    "no_header_support": ("no_header_support",),
-    "disable_sublist_cache": ("disable_sublist_cache",),
-    "no_sublist_cache": ("disable_sublist_cache",),
-}
-_INTS: Final = {
-    "port": "port",
-    "max_pending": "max_pending",
-    "max_connections": "max_connections",
-    "max_conn": "max_connections",
-    "max_subscriptions": "max_subscriptions",
-    "max_subs": "max_subscriptions",
-    "ping_max": "ping_max",
-}
-_INT32S: Final = frozenset(("max_control_line", "max_payload"))
-_DURATIONS: Final = frozenset(("ping_interval", "write_deadline"))
-_OWN_INTS: Final = {"workers": MAX_WORKERS, "sublist_cache_size": _MAX_SUBLIST_CACHE}  # key: highest value
+_MIN_LAME_DUCK_DURATION: Final = 30.0
 
 
 def build_options(values: dict[str, Node], report: Report) -> Options:
     """The options that the values of a file spell out; what is wrong with them goes to ``report``."""
     options = Options()
+    _read_system_account(values, options, report)
     for name, node in values.items():
-        _read_item(name, node, options, report)
+        key = name.lower()
+        if key in _OPTIONS:
+            schema.read_item(name, node, options, _OPTIONS[key], report)
+        elif key in _SECTIONS:
+            _SECTIONS[key](name, node, options, report)
+        else:
+            report.unknown_field(name, node, (*_OPTIONS, *_SECTIONS))
+    if options.auth_callout is not None:
+        names = {account.name for account in options.accounts}
+        for name in options.auth_callout.allowed_accounts:
+            if name not in names:
+                report.error(
+                    None, f"auth_callout allowed account {quote(name)} not found in configured accounts"
+                )
     return options
 
 
-def _read_item(name: str, node: Node, options: Options, report: Report) -> None:
-    key = name.lower()
-    if key in _STRINGS:
-        _set(options, _STRINGS[key], read_string(node, report))
-    elif key in _BOOLS:
-        value = read_bool(node, report)
-        for option in _BOOLS[key]:
-            _set(options, option, value)
-    elif key in _INTS:
-        _set(options, _INTS[key], read_int(node, report))
-    elif key in _INT32S:
-        _read_int32(name, node, options, report)
-    elif key in _DURATIONS:
-        _set(options, key, read_duration(key, node, report))
-    elif key in _OWN_INTS:
-        _read_own_int(name, node, options, report)
-    elif key in _OTHERS:
-        _OTHERS[key](name, node, options, report)
-    elif key in known.TOP_LEVEL:
-        report.unsupported(name, node)
-    else:
-        report.unknown_field(name, node)
+# -- options with a rule of their own ------------------------------------------------------------------------------
 
 
-def _set(options: Options, option: str, value: str | bool | int | float | None) -> None:
-    if value is not None:
-        setattr(options, option, value)
-
-
-def _read_int32(name: str, node: Node, options: Options, report: Report) -> None:
+def _int32(name: str, node: Node, report: Report) -> int | None:
     value = read_int(node, report)
     if value is not None and value > INT32_MAX:
         report.error(node, f"{name} value is too big")
-    elif value is not None:
-        setattr(options, name.lower(), wrap_int(value, 32))
+        return None
+    return None if value is None else wrap_int(value, 32)
 
 
-def _read_own_int(name: str, node: Node, options: Options, report: Report) -> None:
-    key = name.lower()
-    value = read_int(node, report)
-    if value is None:
-        return
-    if value < 0:
-        report.error(node, f"{name} value can not be negative")
-    elif value > _OWN_INTS[key]:
-        report.error(node, f"{name} value is too big")
+def _up_to(highest: int, lowest: int = 0) -> Reader:
+    """A number in a range."""
+
+    def read(name: str, node: Node, report: Report) -> int | None:
+        value = read_int(node, report)
+        if value is not None and value > highest:
+            report.error(node, f"{name} value is too big")
+        elif value is not None and value < lowest:
+            report.error(node, f"{name} value can not be negative")
+        else:
+            return value
+        return None
+
+    return read
+
+
+def _lame_duck(check: Callable[[float], str]) -> Reader:
+    """A duration string that passes ``check``, which says what is wrong with a duration."""
+
+    def read(name: str, node: Node, report: Report) -> float | None:
+        value = read_string(node, report)
+        if value is None:
+            return None
+        try:
+            seconds = parse_duration(value) * NANOSECOND
+        except GoError as error:
+            report.error(node, f"error parsing {name.lower()}: {error}")
+            return None
+        wrong = check(seconds)
+        if wrong:
+            report.error(node, wrong)
+            return None
+        return seconds
+
+    return read
+
+
+def _wrong_lame_duck_duration(seconds: float) -> str:
+    if seconds >= _MIN_LAME_DUCK_DURATION:
+        return ""
+    return f"invalid lame_duck_duration of {format_duration(seconds)}, minimum is 30 seconds"
+
+
+def _wrong_lame_duck_grace_period(seconds: float) -> str:
+    return "" if seconds >= 0 else "invalid lame_duck_grace_period, needs to be positive"
+
+
+def _switches(*fields: str) -> Reader:
+    """A boolean that sets several fields."""
+
+    def read(name: str, node: Node, report: Report) -> dict[str, bool] | None:
+        value = flag(name, node, report)
+        return None if value is None else dict.fromkeys(fields, value)
+
+    return read
+
+
+def _server_tags(_name: str, node: Node, report: Report) -> list[str] | None:
+    if isinstance(node.value, str):
+        tags = [node.value]
+    elif isinstance(node.value, list):
+        tags = [item.value for item in node.value if isinstance(item.value, str)]
+        if len(tags) < len(node.value):
+            reason = "error parsing tags: unsupported type *conf.token where string is expected"
+            report.error(node, reason)
     else:
-        setattr(options, key, value)
+        report.error(node, f"error parsing tags: unsupported type {type_name(node.value)}")
+        return None
+    return list(dict.fromkeys(tag.strip().lower() for tag in tags if tag.strip()))
 
 
-def _read_max_sub_tokens(name: str, node: Node, options: Options, report: Report) -> None:
-    value = read_int(node, report)
-    if value is None:
-        return
-    if value > _MAX_SUB_TOKENS:
-        report.error(node, f"{name} value is too big")
-    elif value <= 0:
-        report.error(node, f"{name} value can not be negative")
-    else:
-        options.max_sub_tokens = value
+def _server_metadata(_name: str, node: Node, report: Report) -> dict[str, str] | None:
+    items = schema.section(node, report, "error parsing metadata: unsupported type {T}")
+    found = {key: read_string(item, report) for key, item in (items or {}).items()}
+    return {key: value for key, value in found.items() if value is not None}
 
 
-def _read_server_name(_name: str, node: Node, options: Options, report: Report) -> None:
+def _feature_flags(_name: str, node: Node, report: Report) -> dict[str, bool] | None:
+    flags: dict[str, bool] = {}
+    items = schema.section(node, report, "error parsing feature flags: unsupported type {T}")
+    for key, item in (items or {}).items():
+        if isinstance(item.value, bool):
+            flags[key] = item.value
+        else:
+            kind = type_name(item.value)
+            report.error(item, f"error parsing feature flag {quote(key)}: expected bool, got {kind}")
+    return flags
+
+
+def _log_format(_name: str, node: Node, report: Report) -> str | None:
     value = read_string(node, report)
-    if value is not None and " " in value:
-        report.error(node, "server name cannot contain spaces")
-    elif value is not None:
-        options.server_name = value
+    if value is not None and value not in ("text", "json"):
+        report.error(node, "log_format must be 'text' or 'json'")
+        return None
+    return value
 
 
-def _read_listen(_name: str, node: Node, options: Options, report: Report) -> None:
-    """``port`` or ``"host:port"``. A bare port listens on every address, whatever ``host`` said before."""
-    value = node.value
-    if isinstance(value, str):
-        try:
-            host, port = split_host_port(value)
-        except GoError:
-            report.error(node, f"could not parse address string {quote(value)}")
-            return
-        try:
-            options.port = parse_int(port)
-        except GoError:
-            report.error(node, f"could not parse port {quote(port)}")
-            return
-        options.host = host
-    elif isinstance(value, int) and not isinstance(value, bool):
-        options.host, options.port = "", value
-    else:
-        report.error(node, f"expected port or host:port, got {type_name(value)}")
+def _trusted_proxies(_name: str, node: Node, report: Report) -> list[str] | None:
+    items = schema.section(node, report, "expected proxies to be a map/struct, got {T}")
+    found: list[str] = []
+    for name, item in (items or {}).items():
+        if name.lower() != "trusted":
+            report.unknown_field(name, item, ("trusted",))
+            continue
+        for entry in (
+            schema.entries(item, report, "expected proxies' trusted field to be an array, got {T}") or ()
+        ):
+            fields = schema.section(
+                entry, report, "expected proxies' trusted entry to be a map/struct, got {T}"
+            )
+            for key, value in (fields or {}).items():
+                if key.lower() not in ("key", "public_key"):
+                    report.unknown_field(key, value, ("key", "public_key"))
+                    continue
+                public = read_string(value, report)
+                if public is not None and not public_key_kind(public):
+                    report.error(value, f"invalid proxy key {quote(public)}")
+                elif public is not None:
+                    found.append(public)
+    return found
 
 
-def _read_authorization(_name: str, node: Node, options: Options, report: Report) -> None:
+def _tls(_name: str, node: Node, report: Report) -> object:
+    from broker.options.tls import read_tls
+
+    return read_tls(node, report)
+
+
+_OPTIONS: Final[dict[str, tuple[str, Reader]]] = {
+    **keys(SEVERAL, listen(), "listen"),
+    **keys("host", text, "host", "net"),
+    **keys("port", number),
+    **keys("server_name", schema.name_without_spaces("server")),
+    **keys("server_tags", _server_tags),
+    **keys("server_metadata", _server_metadata),
+    **keys("feature_flags", _feature_flags),
+    **keys("client_advertise", text),
+    **keys("workers", _up_to(MAX_WORKERS)),
+    **keys("max_connections", number, "max_connections", "max_conn"),
+    **keys("max_subscriptions", number, "max_subscriptions", "max_subs"),
+    **keys("max_sub_tokens", _up_to(_MAX_SUB_TOKENS, lowest=1), "max_sub_tokens", "max_subscription_tokens"),
+    **keys("max_control_line", _int32),
+    **keys("max_payload", _int32),
+    **keys("max_pending", number),
+    **keys("max_closed_clients", number),
+    **keys("ping_interval", duration("ping_interval")),
+    **keys("ping_max", number),
+    **keys("write_deadline", duration("write_deadline")),
+    **keys("write_timeout", schema.write_timeout),
+    **keys("no_fast_producer_stall", flag),
+    **keys("no_header_support", flag),
+    **keys("disable_sublist_cache", flag, "disable_sublist_cache", "no_sublist_cache"),
+    **keys("sublist_cache_size", _up_to(_MAX_SUBLIST_CACHE)),
+    **keys("lame_duck_duration", _lame_duck(_wrong_lame_duck_duration)),
+    **keys("lame_duck_grace_period", _lame_duck(_wrong_lame_duck_grace_period)),
+    **keys("connect_error_reports", number),
+    **keys("reconnect_error_reports", number),
+    **keys("debug", flag),
+    **keys("trace", flag),
+    **keys(SEVERAL, _switches("trace_verbose", "trace"), "trace_verbose"),
+    **keys(SEVERAL, _switches("trace_headers", "trace"), "trace_headers"),
+    **keys("max_traced_msg_len", number),
+    **keys("logtime", flag),
+    **keys("logtime_utc", flag),
+    **keys("log_format", _log_format),
+    **keys("log_file", text, "log_file", "logfile"),
+    **keys("log_size_limit", number, "log_size_limit", "logfile_size_limit"),
+    **keys("log_max_num", number, "log_max_num", "logfile_max_num"),
+    **keys("syslog", flag),
+    **keys("remote_syslog", text),
+    **keys("pid_file", text, "pid_file", "pidfile"),
+    **keys("ports_file_dir", text),
+    **keys(SEVERAL, listen("http_host", "http_port"), "http"),
+    **keys(SEVERAL, listen("http_host", "https_port"), "https"),
+    **keys("http_port", number, "http_port", "monitor_port"),
+    **keys("https_port", number),
+    **keys("http_base_path", text),
+    **keys("prof_port", number),
+    **keys("prof_block_rate", number),
+    **keys("tls", _tls),
+    **keys("allow_non_tls", flag),
+    **keys("proxy_protocol", flag),
+    **keys("trusted_proxies", _trusted_proxies, "proxies"),
+    **keys("no_auth_user", text),
+    **keys("no_system_account", flag, "no_system_account", "no_system", "no_sys_acc"),
+    **keys("default_sentinel", text),
+}
+
+
+# -- sections -------------------------------------------------------------------------------------------------------
+
+
+def _read_system_account(values: dict[str, Node], options: Options, report: Report) -> None:
+    """Before everything else, as nats-server does: other sections depend on it."""
+    for key in ("system_account", "system"):
+        for name, node in values.items():
+            if name == key:
+                if isinstance(node.value, str):
+                    options.system_account = node.value
+                else:
+                    report.error(node, "system account name must be a string")
+                return
+
+
+def _nothing(_name: str, _node: Node, _options: Options, _report: Report) -> None:
+    """It has been read already."""
+
+
+def _authorization(_name: str, node: Node, options: Options, report: Report) -> None:
     block = read_authorization(node, report)
     if block is None:
         return
@@ -162,6 +275,8 @@ def _read_authorization(_name: str, node: Node, options: Options, report: Report
     options.token = Secret(block.token) if block.token else None
     options.auth_timeout = block.timeout
     options.default_permissions = block.default_permissions
+    options.proxy_required = block.proxy_required
+    options.auth_callout = block.callout
     wrong = _conflict(block, options)
     if wrong:
         report.error(node, wrong)
@@ -191,10 +306,69 @@ def _conflict(block: Authorization, options: Options) -> str:
     return ""
 
 
-_OTHERS: Final[dict[str, Callable[[str, Node, Options, Report], None]]] = {
-    "listen": _read_listen,
-    "server_name": _read_server_name,
-    "max_sub_tokens": _read_max_sub_tokens,
-    "max_subscription_tokens": _read_max_sub_tokens,
-    "authorization": _read_authorization,
+def _accounts(_name: str, node: Node, options: Options, report: Report) -> None:
+    from broker.options.accounts import read_accounts
+
+    read_accounts(node, options, report)
+
+
+def _mappings(_name: str, node: Node, options: Options, report: Report) -> None:
+    from broker.options.mappings import read_mappings
+
+    items = read_map(node, report)
+    options.mappings = read_mappings(items or {}, report)
+
+
+def _links(name: str, node: Node, options: Options, report: Report) -> None:
+    from broker.options import links
+
+    match name.lower():
+        case "cluster":
+            options.cluster = links.read_cluster(node, report)
+        case "gateway":
+            options.gateway = links.read_gateway(node, report)
+        case _:
+            from broker.options.leafnodes import read_leafnodes
+
+            options.leafnodes = read_leafnodes(node, report)
+
+
+def _websocket(_name: str, node: Node, options: Options, report: Report) -> None:
+    from broker.options.websocket import read_websocket
+
+    options.websocket = read_websocket(node, report)
+
+
+def _operator_mode(name: str, node: Node, options: Options, report: Report) -> None:
+    from broker.options.operators import read_operator_option
+
+    read_operator_option(name.lower(), node, options, report)
+
+
+def _foreign(name: str, node: Node, options: Options, report: Report) -> None:
+    from broker.options.foreign import read_foreign
+
+    feature = read_foreign(name.lower(), node, report)
+    if feature and feature not in options.foreign:
+        options.foreign.append(feature)
+
+
+_SECTIONS: Final[dict[str, Callable[[str, Node, Options, Report], None]]] = {
+    "authorization": _authorization,
+    **dict.fromkeys(("system_account", "system"), _nothing),
+    "accounts": _accounts,
+    **dict.fromkeys(("mappings", "maps"), _mappings),
+    **dict.fromkeys(("cluster", "gateway", "leafnodes", "leaf"), _links),
+    **dict.fromkeys(("websocket", "ws"), _websocket),
+    **dict.fromkeys(
+        (
+            *("operator", "operators", "root", "roots", "root_operator", "root_operators"),
+            *("resolver", "account_resolver", "accounts_resolver", "resolver_preload"),
+            *("resolver_pinned_accounts", "resolver_tls", "trusted_keys", "trusted"),
+        ),
+        _operator_mode,
+    ),
+    **dict.fromkeys(
+        ("jetstream", "mqtt", "store_dir", "storedir", "default_js_domain", "ocsp", "ocsp_cache"), _foreign
+    ),
 }

@@ -6,6 +6,7 @@ next key, so that an operator sees every mistake at once.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,34 +26,71 @@ _TYPE_NAMES: Final[dict[type, str]] = {
 }
 
 
+@dataclass(slots=True, frozen=True)
+class Problem:
+    """Something wrong or doubtful, and where it stands. ``text()`` is nats-server's line for it.
+
+    nats-server names no place for a few mistakes, though there is one: those are not ``placed``. ``hint`` is a key
+    that may have been meant.
+    """
+
+    reason: str
+    node: Node | None = None
+    placed: bool = True
+    hint: str = ""
+
+    def text(self) -> str:
+        """The line that nats-server prints."""
+        return self.full_text() if self.placed else self.reason
+
+    def full_text(self) -> str:
+        """The reason behind its place, if there is one."""
+        return self.reason if self.node is None else f"{self.node.source()}: {self.reason}"
+
+
 @dataclass(slots=True)
 class Report:
     """Errors refuse the configuration; warnings are shown and refuse it only when it is merely being tested."""
 
-    errors: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    errors: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
 
-    def error(self, node: Node | None, reason: str) -> None:
-        """An error at a value; or at no place, where nats-server gives none either."""
-        self.errors.append(reason if node is None else f"{node.source()}: {reason}")
+    def error(self, node: Node | None, reason: str, placed: bool = True) -> None:
+        """An error at a value; not ``placed`` where nats-server does not say at which."""
+        self.errors.append(Problem(reason, node, placed))
 
     def warn(self, node: Node, field_name: str, reason: str) -> None:
         """A doubtful use of an option."""
-        self.warnings.append(f"{node.source()}: invalid use of field {quote(field_name)}: {reason}")
+        self.warnings.append(Problem(f"invalid use of field {quote(field_name)}: {reason}", node))
 
-    def unknown_field(self, name: str, node: Node) -> None:
-        """A key that means nothing, unless it serves as a variable."""
-        if not node.used:
-            self.error(node, f"unknown field {quote(name)}")
+    def doubt(self, node: Node, reason: str) -> None:
+        """A warning in words of its own."""
+        self.warnings.append(Problem(reason, node))
 
-    def unsupported(self, name: str, node: Node) -> None:
-        """A key of nats-server that this server does not implement: refused, never ignored."""
-        self.error(node, f"option {quote(name)} is known but not supported yet")
+    def unknown_field(
+        self,
+        name: str,
+        node: Node,
+        known: Iterable[str] = (),
+        reason: str = "unknown field {}",
+        variable: bool = True,
+    ) -> None:
+        """A key that means nothing, unless it serves as a variable, where it may. ``known`` are the possible keys."""
+        if not (node.used and variable):
+            self.errors.append(Problem(reason.replace("{}", quote(name)), node, hint=similar(name, known)))
 
     def wrong_type(self, node: Node, wanted: type) -> None:
         """A value of a type that the option does not take."""
         actual = type_name(node.value)
         self.error(node, f"interface conversion: interface {{}} is {actual}, not {_TYPE_NAMES[wanted]}")
+
+
+def similar(name: str, known: Iterable[str]) -> str:
+    """The key that was probably meant by ``name``; empty if none is close."""
+    from difflib import get_close_matches  # wanted only when there is a mistake
+
+    found = get_close_matches(name.lower(), list(known), 1, 0.7)
+    return found[0] if found else ""
 
 
 def type_name(value: Value) -> str:

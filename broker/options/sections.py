@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from broker.options.secret import Secret, Url
-from broker.options.users import GLOBAL_ACCOUNT, NkeyUser, Permissions, User
+from broker.options.users import GLOBAL_ACCOUNT, Permissions, User
 
 DEFAULT_TLS_TIMEOUT: Final = 2.0
 HANDSHAKE_FIRST_FALLBACK: Final = 0.05  # what ``handshake_first: auto`` waits for
@@ -123,13 +123,10 @@ class Import:
 
 @dataclass(slots=True)
 class AccountOptions:
-    """One account of the ``accounts`` section."""
+    """One account of the ``accounts`` section. Its users are among those of ``Options``, which name their account."""
 
     name: str
     nkey: str = ""
-    users: list[User] = field(default_factory=list)
-    nkeys: list[NkeyUser] = field(default_factory=list)
-    default_permissions: Permissions | None = None
     exports: list[Export] = field(default_factory=list)
     imports: list[Import] = field(default_factory=list)
     mappings: list[SubjectMapping] = field(default_factory=list)

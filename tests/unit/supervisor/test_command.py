@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from broker.options.command_line import PROGRAM
 from tests.harness import ROOT
+
+PROGRAM = "spline-server"  # run as a module, it has no other name
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -1,0 +1,48 @@
+"""What a checked configuration asks for that this server does not do (yet).
+
+Such a configuration is refused at start, not ignored: that could leave an operator with a server that is open,
+unencrypted or alone where the file asked for something else. What can be ignored without harm is, with a warning.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from broker.options.model import Options
+
+# Field of ``Options`` to what it is called in a message: the key of the option, and its feature.
+_UNSUPPORTED: Final = {
+    "accounts": "accounts",
+    "mappings": "mappings (subject mappings)",
+    "system_account": "system_account",
+    "auth_callout": "auth_callout",
+    "operators": "operator (JWT authentication)",
+    "trusted_keys": "trusted_keys (JWT authentication)",
+    "resolver": "resolver (JWT authentication)",
+    "resolver_preload": "resolver_preload (JWT authentication)",
+    "default_sentinel": "default_sentinel (JWT authentication)",
+    "cluster": "cluster (routes)",
+    "gateway": "gateway (superclusters)",
+    "leafnodes": "leafnodes",
+    "websocket": "websocket",
+    "trusted_proxies": "proxies (trusted proxies)",
+    "proxy_required": "proxy_required (trusted proxies)",
+}
+
+
+def unsupported_features(options: Options) -> list[str]:
+    """The options that ask for a feature that is not there, by key."""
+    found = [text for field, text in _UNSUPPORTED.items() if getattr(options, field)]
+    through_proxy = any(user.proxy_required for user in options.users) or any(
+        user.proxy_required for user in options.nkeys
+    )
+    if through_proxy and not options.proxy_required:
+        found.append(_UNSUPPORTED["proxy_required"])
+    return found + options.foreign
+
+
+def ignored_options(options: Options) -> list[str]:
+    """Warnings about options that have no effect here."""
+    if options.prof_port or options.prof_block_rate:
+        return ["Profiling options are ignored: there is no Go runtime to profile"]
+    return []
