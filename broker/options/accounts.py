@@ -18,7 +18,6 @@ from broker.options.report import (
     Report,
     read_bool,
     read_int,
-    read_map,
     read_string,
     show,
     type_name,
@@ -137,7 +136,7 @@ def _read_account(
             case "default_permissions":
                 permissions = read_permissions(item, report)
             case "mappings" | "maps":
-                account.mappings = read_mappings(read_map(item, report) or {}, report)
+                account.mappings = read_mappings(item, report)
             case "limits":
                 account.limits = _read_limits(item, report)
             case "msg_trace" | "trace_dest":
@@ -449,8 +448,6 @@ def _check_sharing(node: Node, names: set[str], sharing: _Sharing, report: Repor
         for name in export.accounts or ():
             if name not in names:
                 report.error(node, f"{quote(name)} account not defined for {export.kind} export")
-        if not is_subject(export.subject):
-            report.error(node, f"Error adding {export.kind} export {quote(export.subject)}: invalid subject")
     exports: _Exports = {
         (account.name, export.kind, export.subject): export.accounts for account, export in sharing.exports
     }

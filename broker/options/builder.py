@@ -17,7 +17,7 @@ from broker.options.gotext import INT32_MAX, GoError, format_duration, parse_dur
 from broker.options.keys import public_key_kind
 from broker.options.model import MAX_WORKERS, Options, Secret
 from broker.options.parser import Node
-from broker.options.report import NANOSECOND, Report, read_int, read_map, read_string, type_name
+from broker.options.report import NANOSECOND, Report, read_int, read_string, type_name
 from broker.options.schema import SEVERAL, Reader, duration, flag, keys, listen, number, text
 
 _MAX_SUBLIST_CACHE: Final = 1 << 20
@@ -315,8 +315,7 @@ def _accounts(_name: str, node: Node, options: Options, report: Report) -> None:
 def _mappings(_name: str, node: Node, options: Options, report: Report) -> None:
     from broker.options.mappings import read_mappings
 
-    items = read_map(node, report)
-    options.mappings = read_mappings(items or {}, report)
+    options.mappings = read_mappings(node, report)
 
 
 def _links(name: str, node: Node, options: Options, report: Report) -> None:

@@ -259,7 +259,7 @@ def _ocsp_cache(node: Node, report: Report) -> str:
             if name.lower() == "preserve_revoked":
                 read_bool(item, report)
             elif name.lower() not in ("type", "local_store", "save_interval"):
-                report.error(item, f"error parsing OCSP cache config, unknown field [{quote(name)}]")
+                report.error(item, f"error parsing OCSP peer cache config, unknown field [{quote(name)}]")
     return ""
 
 

@@ -43,7 +43,7 @@ def _min_version(_name: str, node: Node, report: Report) -> str | None:
         return None
     match = _VERSION.fullmatch(value)
     if match is None:
-        report.error(node, f"invalid leafnode's minimum version: invalid semver {quote(value)}")
+        report.error(node, "invalid leafnode's minimum version: invalid semver")
         return None
     if tuple(map(int, match.groups())) < _OLDEST_VERSION:
         report.error(node, "the minimum version should be at least 2.8.0")
@@ -132,8 +132,10 @@ def _remotes(_name: str, node: Node, report: Report) -> list[RemoteLeafnode]:
         if remote.credentials and remote.nkey is not None:
             report.error(last, "Remote leafnode can not have both creds and nkey defined")
         proxy = next((item for name, item in items.items() if name.lower() == "proxy"), None)
-        if proxy is not None:
-            _check_proxy(remote, proxy, report)
+        wrong = _wrong_proxy(remote.proxy) if remote.proxy is not None else ""
+        if proxy is not None and wrong:
+            report.error(proxy, wrong)
+            continue
         # Remotes of the global account may leave it out.
         identity = (tuple(remote.urls), remote.account or "$G", remote.credentials, remote.nkey)
         if identity in seen:
@@ -151,21 +153,22 @@ def _credentials(remote: RemoteLeafnode) -> str:
     return f", nkey={quote(MASK)}" if remote.nkey is not None else ""
 
 
-def _check_proxy(remote: RemoteLeafnode, node: Node, report: Report) -> None:
-    proxy = remote.proxy
-    if proxy is None or not proxy.url:
-        return
+def _wrong_proxy(proxy: ProxyOptions) -> str:
+    """Why the proxy can not be used; empty if it can."""
+    if not proxy.url:
+        return ""
     url = schema.parse_url(proxy.url)
     if url is None:
-        report.error(node, "invalid proxy URL")
-    elif url.scheme not in ("http", "https"):
-        report.error(node, f"proxy URL scheme must be http or https, got: {url.scheme}")
-    elif not url.host:
-        report.error(node, "proxy URL must specify a host")
-    elif proxy.timeout < 0:
-        report.error(node, "proxy timeout must be >= 0")
-    elif bool(proxy.username) != (proxy.password is not None):
-        report.error(node, "proxy username and password must both be specified or both be empty")
+        return "invalid proxy URL"
+    if url.scheme not in ("http", "https"):
+        return f"proxy URL scheme must be http or https, got: {url.scheme}"
+    if not url.host:
+        return "proxy URL must specify a host"
+    if proxy.timeout < 0:
+        return "proxy timeout must be >= 0"
+    if bool(proxy.username) != (proxy.password is not None):
+        return "proxy username and password must both be specified or both be empty"
+    return ""
 
 
 def _urls(_name: str, node: Node, report: Report) -> list[Url] | None:

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Final
 
 from broker.options.authorization import is_subject
 from broker.options.gotext import GoError, parse_int, quote
 from broker.options.parser import Node, Value
-from broker.options.report import Report, read_string, show
+from broker.options.report import Report, read_map, read_string, show
 from broker.options.sections import MapDestination, SubjectMapping
 
 _KEYS: Final = ("dest", "destination", "weight", "cluster")
 _FUNCTION: Final = re.compile(r"\{\{\s*(\w+)\s*\(([^)]*)\)\s*\}\}")
 _OLD_STYLE: Final = re.compile(r"\$(\d+)")
-_FUNCTIONS: Final = frozenset(
-    (
-        *("wildcard", "partition", "split", "splitfromleft", "splitfromright", "slicefromleft"),
-        *("slicefromright", "left", "right", "random"),
-    )
-)
-_INVALID: Final = "nats: invalid mapping destination"
+# The fewest arguments that each function takes.
+_FUNCTIONS: Final = {
+    "wildcard": 1,
+    "partition": 1,
+    "random": 1,
+    "split": 2,
+    "splitfromleft": 2,
+    "splitfromright": 2,
+    "slicefromleft": 2,
+    "slicefromright": 2,
+    "left": 2,
+    "right": 2,
+}
+_INVALID: Final = "invalid mapping destination"
 
 
-def read_mappings(values: Mapping[str, Node], report: Report) -> list[SubjectMapping]:
+def read_mappings(section: Node, report: Report) -> list[SubjectMapping]:
     """The mappings of one account."""
     mappings: list[SubjectMapping] = []
-    for source, node in values.items():
+    for source, node in (read_map(section, report) or {}).items():
         if not is_subject(source):
-            report.error(node, f"Subject {quote(source)} is not a valid subject")
+            report.error(section, f"Subject {quote(source)} is not a valid subject")
             continue
         if isinstance(node.value, str):
             wrong = _wrong_destination(source, node.value)
@@ -114,18 +120,22 @@ def _wrong_destinations(source: str, destinations: list[MapDestination]) -> str:
 def _wrong_destination(source: str, destination: str) -> str:
     """Why messages to ``source`` can not go to ``destination``; empty if they can."""
     if not destination:
-        return _INVALID
-    if not is_subject(_FUNCTION.sub("x", destination)):
+        return ""
+    tokens = _FUNCTION.sub("x", destination).split(".")
+    if not is_subject(".".join(tokens)):
         return f"{_INVALID}: invalid transform"
+    if "*" in tokens or (tokens[-1] == ">" and source.split(".")[-1] != ">"):
+        return "invalid subject"
     wildcards = source.split(".").count("*")
     for token in destination.split("."):
         for index in _OLD_STYLE.findall(token):
             if int(index) > wildcards:
                 return f"{_INVALID}: wildcard index out of range in {token}: [{index}]"
-        for name, arguments in _FUNCTION.findall(token):
-            if name.lower() not in _FUNCTIONS:
+        for name, text in _FUNCTION.findall(token):
+            arguments = [argument.strip() for argument in text.split(",")]
+            needed = _FUNCTIONS.get(name.lower())
+            if needed is None or len(arguments) < needed:
                 return f"{_INVALID}: unknown function in {token}"
-            first = arguments.split(",")[0].strip()
-            if name.lower() == "wildcard" and first.isdecimal() and int(first) > wildcards:
-                return f"{_INVALID}: wildcard index out of range in {token}: [{first}]"
+            if name.lower() == "wildcard" and arguments[0].isdecimal() and int(arguments[0]) > wildcards:
+                return f"{_INVALID}: wildcard index out of range in {token}"
     return ""

@@ -82,9 +82,11 @@ def _wrong_operator(text: str) -> str:
 
 def _read_trusted_keys(node: Node, report: Report) -> list[str]:
     found: list[str] = schema.strings("trusted")("trusted", node, report) or []
+    # The mistake has the place of the last key, as upstream.
+    last = node.value[-1] if isinstance(node.value, list) and node.value else node
     for key in found:
         if public_key_kind(key) != "operator":
-            report.error(node, f"trust key {quote(key)} required to be a valid public operator nkey")
+            report.error(last, f"trust key {quote(key)} required to be a valid public operator nkey")
     return found
 
 
