@@ -23,6 +23,7 @@ from supervisor.heartbeat import SharedPage
 from supervisor.identity import new_server_id
 from supervisor.limits import check_descriptors
 from supervisor.listeners import listen
+from supervisor.live import make_live_options
 from supervisor.policy import Policy
 from supervisor.signals import NAMES, SignalQueue
 
@@ -86,6 +87,8 @@ def _run(
     run_dir = make_run_dir()
     undo.callback(run_dir.remove)
     try:
+        live = make_live_options(replace(options, port=listeners.port))
+        undo.callback(live.close)
         page = SharedPage(workers)
         undo.callback(page.close)
         launch = Launch(

@@ -1,4 +1,5 @@
-"""``spline``: the operator's toolbox. Makes the keys and password hashes that a configuration needs.
+"""``spline``: the operator's toolbox. Makes the keys and password hashes that a configuration needs, and checks the
+configuration.
 
 Results go to standard output, one to a line, fit for scripts; what only people want goes to standard error.
 Exit codes: 0 done, 1 could not be done, 2 wrong usage.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import os
 import secrets
 import string
 import sys
@@ -18,6 +20,8 @@ from typing import Final
 from broker.auth import nkeys, passwords
 from broker.auth.nkeys import NkeyError, Prefix
 from broker.protocol.version import VERSION
+from supervisor.check import CheckError
+from supervisor.check import check as run_check
 
 DEFAULT_COST: Final = 11
 MIN_COST: Final = 4
@@ -41,11 +45,11 @@ class ToolError(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command of the toolbox; returns its exit code. Wrong usage and ``--help`` raise SystemExit."""
     options = _parser().parse_args(argv)
-    command: Callable[[argparse.Namespace], None] = options.command
+    command: Callable[[argparse.Namespace], int | None] = options.command
     try:
-        command(options)
+        code = command(options)
         sys.stdout.flush()
-    except ToolError as error:
+    except (ToolError, CheckError) as error:
         print(f"spline: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # the reader has seen enough
@@ -54,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
-    return 0
+    return code or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,7 +102,34 @@ def _parser() -> argparse.ArgumentParser:
         help=f"each step doubles the time a check takes (default {DEFAULT_COST})",
     )
     passwd.set_defaults(command=_passwd)
+
+    check = commands.add_parser(
+        "check",
+        help="find what is wrong with a configuration file",
+        description="Show everything that is wrong with a configuration file, each with its place; the exit code "
+        "is 0 if a server would start with it.",
+    )
+    check.add_argument("file", metavar="FILE", help="the configuration file")
+    more = check.add_mutually_exclusive_group()
+    more.add_argument(
+        "--effective",
+        action="store_true",
+        help="print the resulting configuration, defaults and all, with secrets masked",
+    )
+    more.add_argument(
+        "--plan",
+        metavar="PID",
+        type=int,
+        help="show what that running server would change, and what it would refuse, if FILE were its "
+        "configuration file and it were told to reload",
+    )
+    check.set_defaults(command=_check)
     return parser
+
+
+def _check(options: argparse.Namespace) -> int:
+    file = os.path.abspath(options.file) if options.plan is not None else options.file
+    return run_check(file, options.effective, options.plan)
 
 
 def _cost(text: str) -> int:

@@ -14,7 +14,7 @@ from broker.options.mappings import read_mappings
 from broker.options.model import NkeyUser, Options, User
 from broker.options.parser import Node
 from broker.options.report import (
-    NANOSECOND,
+    NANOSECONDS,
     Report,
     read_bool,
     read_int,
@@ -320,7 +320,7 @@ def _read_threshold(node: Node, report: Report) -> float:
         report.error(node, f"{expected} {type_name(node.value)}")
         return 0.0
     try:
-        return parse_duration(node.value) * NANOSECOND
+        return parse_duration(node.value) / NANOSECONDS
     except GoError:
         report.error(node, f"{expected} {quote(node.value)}")
         return 0.0

@@ -13,7 +13,7 @@ from broker.options.keys import public_key_kind
 from broker.options.model import NkeyUser, Permissions, ResponsePermission, Secret, SubjectList, User
 from broker.options.parser import Node
 from broker.options.report import (
-    NANOSECOND,
+    NANOSECONDS,
     Report,
     read_bool,
     read_int,
@@ -315,7 +315,7 @@ def _read_expiry(node: Node, report: Report) -> float:
         report.error(node, "error parsing expires, not a duration string")
         return 0.0
     try:
-        return parse_duration(node.value) * NANOSECOND
+        return parse_duration(node.value) / NANOSECONDS
     except GoError as error:
         report.error(node, f"error parsing expires: {error}")
         return 0.0

@@ -17,7 +17,7 @@ from broker.options.gotext import INT32_MAX, GoError, format_duration, parse_dur
 from broker.options.keys import public_key_kind
 from broker.options.model import MAX_WORKERS, Options, Secret
 from broker.options.parser import Node
-from broker.options.report import NANOSECOND, Report, read_int, read_string, type_name
+from broker.options.report import NANOSECONDS, Report, read_int, read_string, type_name
 from broker.options.schema import SEVERAL, Reader, duration, flag, keys, listen, number, text
 
 _MAX_SUBLIST_CACHE: Final = 1 << 20
@@ -82,7 +82,7 @@ def _lame_duck(check: Callable[[float], str]) -> Reader:
         if value is None:
             return None
         try:
-            seconds = parse_duration(value) * NANOSECOND
+            seconds = parse_duration(value) / NANOSECONDS
         except GoError as error:
             report.error(node, f"error parsing {name.lower()}: {error}")
             return None

@@ -9,7 +9,7 @@ from broker.options.authorization import Authorization, read_authorization, read
 from broker.options.gotext import GoError, parse_duration, quote
 from broker.options.model import Secret
 from broker.options.parser import Node
-from broker.options.report import NANOSECOND, Report, read_duration, read_string, type_name
+from broker.options.report import NANOSECONDS, Report, read_duration, read_string, type_name
 from broker.options.schema import SEVERAL, Reader, duration, flag, keys, listen, number, text
 from broker.options.secret import Url
 from broker.options.sections import (
@@ -86,7 +86,7 @@ def _read_thresholds(node: Node, report: Report) -> list[float]:
     ):
         value = read_string(item, report)
         try:
-            thresholds.append(parse_duration(value) * NANOSECOND if value is not None else 0.0)
+            thresholds.append(parse_duration(value) / NANOSECONDS if value is not None else 0.0)
         except GoError as error:
             report.error(node, str(error))
     return thresholds

@@ -11,7 +11,7 @@ from broker.options.gotext import GoError, parse_duration, quote
 from broker.options.keys import public_key_kind
 from broker.options.model import Options
 from broker.options.parser import Node
-from broker.options.report import NANOSECOND, Report, read_bool, read_int, read_string, type_name
+from broker.options.report import NANOSECONDS, Report, read_bool, read_int, read_string, type_name
 from broker.options.sections import ResolverOptions
 
 _MEMORY: Final = re.compile(r"(MEM|MEMORY)\s*", re.IGNORECASE)
@@ -156,7 +156,7 @@ def _read_directory_resolver(node: Node, items: dict[str, Node], report: Report)
 def _read_duration(node: Node, item: Node, report: Report) -> float:
     value = read_string(item, report)
     try:
-        return parse_duration(value) * NANOSECOND if value is not None else 0.0
+        return parse_duration(value) / NANOSECONDS if value is not None else 0.0
     except GoError as error:
         report.error(node, str(error))
         return 0.0

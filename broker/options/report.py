@@ -13,7 +13,7 @@ from typing import Final
 from broker.options.gotext import GoError, format_float, parse_duration, quote, wrap_int
 from broker.options.parser import DateTime, Node, Value
 
-NANOSECOND: Final = 1e-9
+NANOSECONDS: Final = 1e9  # of a second; dividing by it keeps whole seconds exact
 
 _TYPE_NAMES: Final[dict[type, str]] = {
     str: "string",
@@ -23,6 +23,15 @@ _TYPE_NAMES: Final[dict[type, str]] = {
     DateTime: "time.Time",
     dict: "map[string]interface {}",
     list: "[]interface {}",
+}
+_PLAIN_NAMES: Final[dict[type, str]] = {
+    str: "a string",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number with a fraction",
+    DateTime: "a date",
+    dict: "a map",
+    list: "a list",
 }
 
 
@@ -38,6 +47,7 @@ class Problem:
     node: Node | None = None
     placed: bool = True
     hint: str = ""
+    plain: str = ""  # the reason in words for people, where nats-server has those of its language
 
     def text(self) -> str:
         """The line that nats-server prints."""
@@ -82,14 +92,23 @@ class Report:
     def wrong_type(self, node: Node, wanted: type) -> None:
         """A value of a type that the option does not take."""
         actual = type_name(node.value)
-        self.error(node, f"interface conversion: interface {{}} is {actual}, not {_TYPE_NAMES[wanted]}")
+        reason = f"interface conversion: interface {{}} is {actual}, not {_TYPE_NAMES[wanted]}"
+        plain = f"{_PLAIN_NAMES[wanted]} is expected, not {_PLAIN_NAMES[type(node.value)]}"
+        if isinstance(node.value, str) and wanted in (bool, int):
+            plain += " (write it without quotes)"
+        elif wanted is str and not isinstance(node.value, dict | list):
+            plain += " (write it in quotes)"
+        self.errors.append(Problem(reason, node, plain=plain))
 
 
 def similar(name: str, known: Iterable[str]) -> str:
     """The key that was probably meant by ``name``; empty if none is close."""
     from difflib import get_close_matches  # wanted only when there is a mistake
 
-    found = get_close_matches(name.lower(), list(known), 1, 0.7)
+    wanted = name.lower()
+    found = get_close_matches(wanted, list(known), 5, 0.7)
+    # Swapped letters are the commonest mistake, and a wrong first letter the rarest.
+    found.sort(key=lambda key: (sorted(key) != sorted(wanted), key[:1] != wanted[:1]))
     return found[0] if found else ""
 
 
@@ -149,10 +168,10 @@ def read_duration(name: str, node: Node, report: Report) -> float | None:
     """Seconds of a duration string; a bare integer counts seconds, and is warned about."""
     if isinstance(node.value, str):
         try:
-            return parse_duration(node.value) * NANOSECOND
+            return parse_duration(node.value) / NANOSECONDS
         except GoError as error:
             report.error(node, f"error parsing {name}: {error}")
             return None
     report.warn(node, name, f"{name} should be converted to a duration")
     seconds = read_int(node, report)
-    return None if seconds is None else wrap_int(seconds * 1_000_000_000, 64) * NANOSECOND
+    return None if seconds is None else wrap_int(seconds * 1_000_000_000, 64) / NANOSECONDS

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 from broker.options import report as values
 from broker.options.gotext import GoError, parse_duration, parse_int, quote, split_host_port
 from broker.options.parser import Node
-from broker.options.report import NANOSECOND, Report, show, type_name
+from broker.options.report import NANOSECONDS, Report, show, type_name
 from broker.options.secret import Secret, Url
 
 Reader: TypeAlias = Callable[
@@ -88,7 +88,7 @@ def seconds(section: str) -> Reader:
         if not isinstance(value, str):
             return float(value)
         try:
-            return parse_duration(value) * NANOSECOND
+            return parse_duration(value) / NANOSECONDS
         except GoError as error:
             report.error(node, f"error parsing {section} config, 'timeout' {error}")
             return None

@@ -12,7 +12,7 @@ from typing import Any, Final
 from broker.options import schema
 from broker.options.gotext import GoError, parse_duration, quote
 from broker.options.parser import DateTime, Node
-from broker.options.report import NANOSECOND, Report, show, type_name
+from broker.options.report import NANOSECONDS, Report, show, type_name
 from broker.options.sections import HANDSHAKE_FIRST_FALLBACK, TlsCertificate, TlsOptions
 
 # Go's names of cipher suites.
@@ -199,7 +199,7 @@ def _handshake_first(name: str, node: Node, report: Report) -> dict[str, bool | 
                 fallback = HANDSHAKE_FIRST_FALLBACK
             case _:
                 try:
-                    fallback = parse_duration(node.value) * NANOSECOND
+                    fallback = parse_duration(node.value) / NANOSECONDS
                 except GoError:
                     report.error(node, f"field {quote(name)}'s value {quote(node.value)} is invalid")
                     raise _Wrong from None

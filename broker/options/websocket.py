@@ -7,7 +7,7 @@ from typing import Any, Final
 from broker.options import schema
 from broker.options.gotext import GoError, parse_duration
 from broker.options.parser import Node
-from broker.options.report import NANOSECOND, Report, type_name
+from broker.options.report import NANOSECONDS, Report, type_name
 from broker.options.schema import SEVERAL, Reader, duration, flag, keys, listen, number, secret, text
 from broker.options.sections import TlsOptions, WebsocketOptions
 from broker.options.tls import read_tls
@@ -49,7 +49,7 @@ def _handshake_timeout(_name: str, node: Node, report: Report) -> float | None:
     value = node.value
     if isinstance(value, str):
         try:
-            return parse_duration(value) * NANOSECOND
+            return parse_duration(value) / NANOSECONDS
         except GoError as error:
             report.error(node, str(error))
             return None
