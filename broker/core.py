@@ -34,6 +34,16 @@ class EventType(IntEnum):
 # How long a worker looks for more work before it sleeps. It halves the time of a lone request; between workers that
 # share cores it costs a quarter of the throughput of many requests.
 SPIN_US = 30
+
+
+class Control(IntEnum):
+    """What became of a peer's control message."""
+
+    MALFORMED = -1
+    APPLIED = 0
+    DRIFTED = 1  # what we knew of its interest was wrong; it has been asked for all of it
+
+
 VERBOSE, PEDANTIC, ECHO, HEADERS, NO_RESPONDERS = 1, 2, 4, 8, 16
 
 
@@ -269,9 +279,9 @@ class Core:
         while lib.spl_control_next(self._handle, peer, data, size):
             yield peer[0], ffi.unpack(data[0], size[0])
 
-    def control(self, message: bytes) -> bool:
-        """Apply a peer's control message; False if it is malformed."""
-        return bool(lib.spl_control(self._handle, message, len(message)) == 0)
+    def control(self, message: bytes) -> Control:
+        """Apply a peer's control message."""
+        return Control(lib.spl_control(self._handle, message, len(message)))
 
     def mesh_joined(self) -> bool:
         """Every peer's interest is here, and ours is there."""

@@ -24,7 +24,7 @@ import uvloop
 
 from broker.auth import Authenticator
 from broker.clients import Clients
-from broker.core import Core, EventType
+from broker.core import Control, Core, EventType
 from broker.launch import Launch, read_launch
 from broker.log import Log
 from broker.mesh.pipes import Pipes, stream_path
@@ -125,8 +125,11 @@ class Worker:
         if pipes is None:
             return
         for message in pipes.receive():
-            if not self._core.control(message):
+            result = self._core.control(message)
+            if result == Control.MALFORMED:
                 self._log.error("mesh: malformed control message from a peer")
+            elif result == Control.DRIFTED:
+                self._log.warn("mesh: what was known of a peer's interest had drifted, asking for all of it")
         self._send_control()
         self._check_joined()
         if pipes.pending():

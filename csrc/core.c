@@ -20,11 +20,6 @@ void end_of_command(struct core *k)
     if (k->ndirty_accounts) mesh_flush_interest(k);
     output_flush_dirty(k);
     timer_arm(k);
-    if (k->runnable || k->dying) { /* make the next turn come at once */
-        struct itimerspec t = {.it_value = {.tv_nsec = 1}};
-        timerfd_settime(k->timerfd, 0, &t, NULL);
-        k->timer_armed = 1;
-    }
 }
 
 static bool map_shared(struct core *k, const struct spl_config *cfg)

@@ -369,7 +369,7 @@ static int control(struct core *k, const char *data, size_t len)
         k->stats.interest_drift++;
         p->synced = false;
         send_small(k, h.from, CTL_RESYNC, h.seq);
-        return rc;
+        return rc < 0 ? rc : 1;
     }
     p->seen = h.seq;
     send_small(k, h.from, CTL_ACK, h.seq);

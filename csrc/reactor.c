@@ -399,7 +399,7 @@ int spl_turn(spl_core *k, int linger_us, struct spl_event **events)
         if (n <= 0 && !k->runnable && !k->dirty && !k->dying) break;
         k->woken = false;
         pass(k, ready, n);
-        timer_arm(k);
+        if (!k->runnable && !k->dying) timer_arm(k);
         if (k->nevents || k->control || k->woken || k->now >= end) break;
         nap(k);
         wait_ms = linger_us / 1000;

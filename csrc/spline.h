@@ -109,7 +109,8 @@ int spl_mesh_listen(spl_core *core, const char *path);
 int spl_peer_up(spl_core *core, uint32_t peer, uint32_t serial, const char *path);
 void spl_peer_down(spl_core *core, uint32_t peer, uint32_t serial);
 int spl_control_next(spl_core *core, uint32_t *peer, const char **data, size_t *len); /* 1 or 0 (none) */
-int spl_control(spl_core *core, const char *data, size_t len);                        /* 0, or -1: malformed */
+/* 0; 1: the peer's interest as we knew it had drifted from the truth (a snapshot is under way); -1: malformed */
+int spl_control(spl_core *core, const char *data, size_t len);
 int spl_mesh_joined(const spl_core *core); /* every peer's interest is here, and ours is there */
 
 void spl_get_stats(const spl_core *core, struct spl_stats *out);

@@ -135,8 +135,15 @@ void timer_run(struct core *k)
     }
 }
 
+/* Called last, before the owner waits. What waits for no descriptor must not wait for a deadline either. */
 void timer_arm(struct core *k)
 {
+    if (k->runnable || k->dying) {
+        struct itimerspec soon = {.it_value = {.tv_nsec = 1}};
+        timerfd_settime(k->timerfd, 0, &soon, NULL);
+        k->timer_armed = 1;
+        return;
+    }
     uint64_t at = k->nheap ? k->heap[0]->timer_at : 0;
     if (at == k->timer_armed) return;
     k->timer_armed = at;

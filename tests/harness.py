@@ -33,7 +33,7 @@ _LISTENING: Final = re.compile(r"Listening for client connections on \S*?:(\d+)"
 # What a log must never hold, whatever happened to the server.
 _UNCLEAN: Final = re.compile(
     r"Traceback \(most recent call last\)|(?:Address|Leak|UndefinedBehavior|Memory|Thread)Sanitizer|runtime error: "
-    r"|never awaited|was never retrieved|\[FTL\]|^panic: ",
+    r"|never awaited|was never retrieved|\[FTL\]|^panic: |\] mesh: ",
     re.MULTILINE,
 )
 
@@ -133,6 +133,13 @@ class Log:
         )
 
 
+def _is_worker(pid: int) -> bool:
+    try:
+        return "broker.worker" in probe.command_of(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # it has just died
+
+
 class Server:
     """A running server. Use ``start`` to get one and ``stop`` to end it."""
 
@@ -163,7 +170,7 @@ class Server:
         """The processes that hold client connections."""
         if self.kind.real:
             return [self.pid]
-        return [pid for pid in probe.children(self.pid) if "broker.worker" in probe.command_of(pid)]
+        return [pid for pid in probe.children(self.pid) if _is_worker(pid)]
 
     def processes(self) -> list[int]:
         """Every process of the server."""
@@ -173,8 +180,9 @@ class Server:
         """The process that holds the other end of ``client``. LookupError: none."""
         end = probe.endpoint(self.port, client.getsockname()[1])
         for pid in self.workers():
-            if end is not None and end.inode in probe.sockets_of(pid):
-                return pid
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just died
+                if end is not None and end.inode in probe.sockets_of(pid):
+                    return pid
         raise LookupError(f"no worker of {self.workers()} holds {end}")
 
     def check(self, *, allow: str = "") -> None:
@@ -418,6 +426,14 @@ class Raw:
         publisher.send(b"PUB %s 0\r\n\r\n" % self._marker)
         end = b"MSG %s end 0\r\n\r\n" % self._marker
         return self.read_until(end)[: -len(end)]
+
+    def expect_after(self, answer: bytes) -> bytes:
+        """Send a PING; all that comes before ``answer``, with which the server ends its answer to it."""
+        return self.send(b"PING\r\n").read_until(answer)[: -len(answer)]
+
+    def read_messages(self, number: int) -> bytes:
+        """The next ``number`` messages whose payload holds no line end."""
+        return b"".join(self.read_until(b"\r\n") for _ in range(2 * number))
 
     def leave(self) -> None:
         """Close in order: returns when the server has read everything and has closed its side, too."""
