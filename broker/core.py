@@ -44,7 +44,7 @@ class Control(IntEnum):
     DRIFTED = 1  # what we knew of its interest was wrong; it has been asked for all of it
 
 
-VERBOSE, PEDANTIC, ECHO, HEADERS, NO_RESPONDERS = 1, 2, 4, 8, 16
+VERBOSE, PEDANTIC, ECHO, HEADERS, NO_RESPONDERS, LATE_PONG = 1, 2, 4, 8, 16, 32
 
 
 @dataclass(slots=True, frozen=True)

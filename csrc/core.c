@@ -280,6 +280,7 @@ int spl_conn_accept(spl_core *k, uint64_t handle, int account, spl_perms *perms,
     c->acc = a, c->perms = perms, c->open = true, c->auth_at = 0, c->last = NULL;
     c->verbose = flags & SPL_VERBOSE, c->pedantic = flags & SPL_PEDANTIC, c->echo = flags & SPL_ECHO;
     c->headers = flags & SPL_HEADERS, c->no_responders = flags & SPL_NO_RESPONDERS;
+    c->late_pong = k->cfg.workers > 1 && (flags & SPL_LATE_PONG);
     free(c->meta);
     c->meta = copy(meta, meta_len), c->meta_len = c->meta ? (uint32_t)meta_len : 0;
     if (!c->connected && after_pong_len) {

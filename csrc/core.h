@@ -97,7 +97,7 @@ struct conn {
     uint64_t last_generation;
     uint32_t last_serial, last_len;
     bool last_allowed;
-    bool runnable, dying, pinged, skipping, eof;
+    bool runnable, dying, pinged, skipping, eof, late_pong;
     uint8_t skip_verb, pings_out;
     struct account *acc;
     uint64_t in_msgs, in_bytes, barrier;
@@ -115,8 +115,9 @@ struct conn {
     uint32_t sid_cap, nsubs;
     struct conn *next_dirty, *next_runnable, *next_dying, *next_waiting;
     /* timers: absolute ms, 0 = off; timer_at is the earliest known to the heap */
-    uint64_t timer_at, ping_at, auth_at, write_at, resume_at, last_in;
-    uint32_t heap_pos; /* 1-based, 0 = not in the heap */
+    uint64_t timer_at, ping_at, auth_at, write_at, resume_at, pong_at, last_in;
+    uint32_t pongs_owed; /* of a late_pong client, due at pong_at */
+    uint32_t heap_pos;   /* 1-based, 0 = not in the heap */
     uint32_t reason;
     uint32_t stalled_ms;
     uint64_t burst_ns, burst_written; /* when we last read from it, and what we had written to it by then */
@@ -282,6 +283,7 @@ void end_of_command(struct core *k); /* outside a turn: flush, and make the next
 
 /* parse.c */
 size_t client_parse(struct core *k, struct conn *c, const char *buf, size_t n);
+void client_pongs(struct core *k, struct conn *c); /* pong_at has come */
 
 /* deliver.c */
 void deliver_publish(struct core *k, struct conn *c, struct message *m);

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LATE_PONG_MS 2 /* the clock counts whole milliseconds: this is more than 1 */
+
 enum verb { V_PARTIAL, V_BAD, V_PUB, V_HPUB, V_SUB, V_UNSUB, V_PING, V_PONG, V_CONNECT, V_INFO, V_OK, V_ERR };
 struct verb_name {
     const char *text;
@@ -203,9 +205,42 @@ static void do_unsub(struct core *k, struct conn *c, const char *line, size_t n)
 
 /* ---- PING, PONG ---- */
 
+/* Does every peer know this connection's newest subscription? */
+static inline bool barrier_passed(const struct core *k, struct conn *c)
+{
+    if (likely(c->barrier <= k->min_acked) || !k->peers_up) return true;
+    if (c->barrier > k->batch_seq && !k->ndirty_accounts) /* it was withdrawn before it was ever announced */
+        c->barrier = k->batch_seq;
+    return c->barrier <= k->min_acked;
+}
+
+/* Some client libraries write the PING of a flush before the SUB that they still have in a buffer. One process would have
+ * handled that SUB by the time the PONG is read; several need a little longer, so the PONG waits for it. */
+static void pong_later(struct core *k, struct conn *c)
+{
+    c->pongs_owed++;
+    if (c->pong_at) return;
+    c->pong_at = k->now + LATE_PONG_MS;
+    timer_set(k, c);
+}
+
+void client_pongs(struct core *k, struct conn *c)
+{
+    if (!barrier_passed(k, c)) {
+        c->pong_at = k->now + 1;
+        return;
+    }
+    c->pong_at = 0;
+    while (c->pongs_owed && output_write(k, c, "PONG\r\n", 6)) c->pongs_owed--;
+}
+
 static void do_ping(struct core *k, struct conn *c)
 {
     c->last_in = k->now;
+    if (c->late_pong && !c->after_pong) {
+        pong_later(k, c);
+        return;
+    }
     if (!output_write(k, c, "PONG\r\n", 6)) return;
     if (c->after_pong && c->connected) {
         output_write(k, c, c->after_pong, c->after_pong_len);
@@ -385,14 +420,10 @@ static void trace_in(struct core *k, struct conn *c, const char *verb, const cha
     event_log(k, c, 2, "<<- [%s%s%.*s]", verb, n ? " " : "", (int)(n < 512 ? n : 512), args);
 }
 
-/* Does this verb have to wait until every peer knows our newest subscription? */
+/* Must this verb wait? */
 static inline bool at_barrier(struct core *k, struct conn *c)
 {
-    if (likely(c->barrier <= k->min_acked) || !k->peers_up) return false;
-    if (c->barrier > k->batch_seq && !k->ndirty_accounts) { /* it was withdrawn before it was ever announced */
-        c->barrier = k->batch_seq;
-        if (c->barrier <= k->min_acked) return false;
-    }
+    if (likely(barrier_passed(k, c))) return false;
     c->hold |= HOLD_BARRIER;
     c->next_waiting = k->at_barrier;
     k->at_barrier = c;

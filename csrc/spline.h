@@ -88,7 +88,14 @@ void spl_perms_responses(spl_perms *perms, int64_t max, int64_t expires_ms);
 /* The user for connections whose first verb is not CONNECT (no_auth_user). */
 void spl_no_auth(spl_core *core, int account, spl_perms *perms);
 
-enum spl_connect_flags { SPL_VERBOSE = 1, SPL_PEDANTIC = 2, SPL_ECHO = 4, SPL_HEADERS = 8, SPL_NO_RESPONDERS = 16 };
+enum spl_connect_flags {
+    SPL_VERBOSE = 1,
+    SPL_PEDANTIC = 2,
+    SPL_ECHO = 4,
+    SPL_HEADERS = 8,
+    SPL_NO_RESPONDERS = 16,
+    SPL_LATE_PONG = 32
+};
 /* Send the INFO line and let the client in (or refuse it because the server is full). `cookie`: kept for the owner. 0, or -1: gone. */
 int spl_conn_start(spl_core *core, uint64_t conn, const char *info, size_t info_len, const char *cookie,
                    size_t cookie_len);

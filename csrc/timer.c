@@ -43,6 +43,7 @@ static uint64_t earliest(const struct conn *c)
     if (c->auth_at && c->auth_at < t) t = c->auth_at;
     if (c->write_at && c->write_at < t) t = c->write_at;
     if (c->resume_at && c->resume_at < t) t = c->resume_at;
+    if (c->pong_at && c->pong_at < t) t = c->pong_at;
     return t;
 }
 
@@ -121,6 +122,7 @@ static void due(struct core *k, struct conn *c)
         output_deadline(k, c);
         return;
     }
+    if (c->pong_at && c->pong_at <= k->now) client_pongs(k, c);
     if (c->ping_at && c->ping_at <= k->now) ping_tick(k, c);
 }
 
