@@ -363,12 +363,18 @@ class TestRestart:
             seen = {client.info["client_id"] for client in (*sources, *readers)}
             for number, reader in enumerate(readers):
                 reader.send(b"SUB load.%d 1\r\n" % number).expect_pong()
+            (reader,) = crew.place(1)
+            reader.send(b"".join(b"SUB big.%d big%d\r\n" % (n, n) for n in range(5000))).expect_pong()
             done = Event()
 
             def flow(number: int) -> None:
                 sent = 0
                 while not done.is_set():
                     sources[number].send(publish(f"load.{number}", range(sent, sent + 50)))
+                    readers[number].send(b"SUB churn.%d.%d %d\r\nUNSUB %d\r\n" % (number, sent, sent, sent))
+                    readers[number].send(b"SUB churn.%d.%d last%d\r\n" % (number, sent, sent)).send(
+                        b"UNSUB last%d\r\n" % sent
+                    )
                     got = readers[number].received_from(sources[number])
                     assert numbers(got) == list(range(sent, sent + 50))
                     sent = (sent + 50) % 900_000
@@ -377,7 +383,7 @@ class TestRestart:
                 flows = [pool.submit(flow, number) for number in range(3)]
                 try:
                     for _ in range(3):
-                        seen |= self.replace_worker(server, readers)
+                        seen |= self.replace_worker(server, reader)
                 finally:
                     done.set()
                 for each in flows:
@@ -389,7 +395,7 @@ class TestRestart:
             server.destroy()
 
     @staticmethod
-    def replace_worker(server: Server, readers: list[Raw]) -> set[int]:
+    def replace_worker(server: Server, reader: Raw) -> set[int]:
         """Kill the youngest worker and try its successor; the new clients' ids."""
         crew = Crew(server)
         doomed = crew.place(3, 3)
@@ -402,13 +408,33 @@ class TestRestart:
         asker.send(b"SUB dead.inbox 2\r\n")
         while b"503" not in asker.send(b"PUB dead dead.inbox 0\r\n\r\n").expect_after(b"PONG\r\n"):
             continue  # the others notice at once that it is dead, and then know that nobody has its interest
-        server.log.wait_for(r"Worker 3 .*is ready", since=mark)
+        joined = Event()
+
+        def hesitate() -> None:
+            """One of its peers does everything late, in another order than the others."""
+            while not joined.is_set():
+                os.kill(server.workers()[1], signal.SIGSTOP)
+                joined.wait(0.02)
+                os.kill(server.workers()[1], signal.SIGCONT)
+                joined.wait(0.01)
+
+        def wait() -> None:
+            try:
+                server.log.wait_for(r"Worker 3 .*is ready", since=mark)
+            finally:
+                joined.set()
+
+        together([hesitate, wait])
         clients = crew.place(3, 3, 3, 0, 1, 2)
         new = clients[0].send(b"SUB fresh 1\r\nSUB fresh.q q 2\r\nSUB load.0 3\r\nUNSUB 3\r\n").expect_pong()
         for other in clients[1:]:
             other.send(b"PUB fresh 0\r\n\r\nPUB fresh.q 0\r\n\r\n")
             assert new.received_from(other) == b"MSG fresh 1 0\r\n\r\nMSG fresh.q 2 0\r\n\r\n"
-        for number, other in enumerate(clients[3:]):  # it knows what the others have told long ago
+        for number in range(0, 5000, 50):
+            new.send(b"PUB big.%d 0\r\n\r\n" % number)
+        expected = b"".join(b"MSG big.%d big%d 0\r\n\r\n" % (n, n) for n in range(0, 5000, 50))
+        assert reader.received_from(new) == expected  # it knows what the others have told long ago
+        for number, other in enumerate(clients[3:]):
             other.send(b"SUB old.%d 1\r\n" % number).expect_pong()
             new.send(b"PUB old.%d 0\r\n\r\n" % number)
             assert other.received_from(new) == b"MSG old.%d 1 0\r\n\r\n" % number
