@@ -164,6 +164,7 @@ class Children:
             child.condemned = True
             child.kill_at = now + self._policy.abort_grace
             child.process.send_signal(signal.SIGABRT)
+            child.process.send_signal(signal.SIGCONT)  # a stopped one could not print it
 
     def _hangs(self, child: Child, now: float) -> str:
         """Why this child is taken for dead, or nothing."""
