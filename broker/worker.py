@@ -183,6 +183,7 @@ class Worker:
 
     def _beat(self) -> None:
         self._core.beat()
+        self._send_control()
         self._check_joined()
         if not self._stopped.done():
             self._loop.call_later(BEAT_SECONDS if self._ready else 0.02, self._beat)

@@ -120,7 +120,11 @@ void spl_unwatch(spl_core *k, int fd)
     }
 }
 
-void spl_beat(spl_core *k) { atomic_store(&k->slot->beat_ms, clock_ms()); }
+void spl_beat(spl_core *k)
+{
+    atomic_store(&k->slot->beat_ms, clock_ms());
+    if (k->starved) mesh_repair(k);
+}
 
 int spl_listen(spl_core *k, int fd)
 {

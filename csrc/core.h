@@ -214,6 +214,7 @@ struct core {
     struct peer peers[MAX_PEERS];
     uint64_t peers_up; /* bit mask */
     uint64_t batch_seq, min_acked, digest;
+    uint64_t starved; /* peers to whom something could not be said for want of memory: bit mask */
     uint32_t announced_accounts;
     struct conn *at_barrier;
     struct account **dirty_accounts;
@@ -301,6 +302,7 @@ void mesh_send(struct core *k, uint32_t peer, const struct message *m, struct ma
                bool queue_only, uint64_t tried);
 void mesh_interest_changed(struct core *k, struct account *a);
 void mesh_flush_interest(struct core *k);
+void mesh_repair(struct core *k);
 void mesh_stream_lost(struct core *k, struct conn *c);
 void mesh_accept(struct core *k, int fd);
 void mesh_free(struct core *k);

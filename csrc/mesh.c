@@ -55,7 +55,10 @@ struct rec {
 static void control_push(struct core *k, uint32_t peer, const void *data, size_t len)
 {
     struct control *c = malloc(sizeof *c + len);
-    if (!c) return; /* the peer sees a gap in the numbers and asks for a snapshot */
+    if (!c) { /* it may be an acknowledgement that a client over there waits for: mesh_repair says it again */
+        k->starved |= 1ull << peer;
+        return;
+    }
     c->next = NULL, c->peer = peer, c->len = len;
     memcpy(c->data, data, len);
     if (k->control)
@@ -156,6 +159,8 @@ static void batch_send(struct batch *b, uint64_t peers, uint8_t type, uint64_t s
         memcpy(b->p, &h, sizeof h);
         for (uint64_t left = peers; left; left &= left - 1)
             control_push(k, (uint32_t)__builtin_ctzll(left), b->p, b->len);
+    } else {
+        k->starved |= peers;
     }
     free(b->p);
 }
@@ -207,7 +212,7 @@ void mesh_flush_interest(struct core *k)
     }
     k->ndirty_accounts = 0;
     k->digest = b.digest;
-    if (!b.count || !k->peers_up) {
+    if ((!b.count && !b.failed) || !k->peers_up) {
         free(b.p);
         nothing_to_tell(k);
         return;
@@ -246,6 +251,21 @@ static void send_small(struct core *k, uint32_t peer, uint8_t type, uint64_t seq
     struct ctl h = {
         .type = type, .version = MESH_VERSION, .from = (uint16_t)k->cfg.index, .serial = k->cfg.serial, .seq = seq};
     control_push(k, peer, &h, sizeof h);
+}
+
+/* Say everything again to those to whom something could not be said: what we have, and how much of theirs we know. */
+void mesh_repair(struct core *k)
+{
+    uint64_t starved = k->starved & k->peers_up;
+    k->starved = 0;
+    for (uint64_t left = starved; left; left &= left - 1) {
+        uint32_t peer = (uint32_t)__builtin_ctzll(left);
+        send_snapshot(k, peer);
+        if (k->peers[peer].synced)
+            send_small(k, peer, CTL_ACK, k->peers[peer].seen);
+        else
+            send_small(k, peer, CTL_RESYNC, 0);
+    }
 }
 
 /* How far has the slowest peer acknowledged? */

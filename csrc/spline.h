@@ -72,7 +72,8 @@ int spl_turn(spl_core *core, int linger_us, struct spl_event **events);
 /* A descriptor of the owner's whose readability ends a lingering turn. 0 or -errno. */
 int spl_watch(spl_core *core, int fd);
 void spl_unwatch(spl_core *core, int fd);
-void spl_beat(spl_core *core); /* say in the shared page that this worker lives */
+/* Say in the shared page that this worker lives. May leave control messages to be sent. */
+void spl_beat(spl_core *core);
 
 /* Client listeners and the channels by which workers hand each other accepted sockets. 0 or -errno. */
 int spl_listen(spl_core *core, int fd);

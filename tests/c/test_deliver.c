@@ -157,7 +157,9 @@ static void slow_but_reading(void)
     char head[64];
     size_t header = (size_t)sprintf(head, "MSG big 1 %d\r\n", BIG), each = header + BIG + 2;
     CHECK_EQ(slow.nheard, 8 * each);
-    for (int i = 0; i < 8; i++) CHECK(memcmp(slow.heard + each * (size_t)i, head, header) == 0 && slow.heard[each * (size_t)i + header + 5] == '0' + i);
+    for (int i = 0; i < 8; i++)
+        CHECK(memcmp(slow.heard + each * (size_t)i, head, header) == 0 &&
+              slow.heard[each * (size_t)i + header + 5] == '0' + i);
     CHECK_EQ(output_pending(pair_conn(&slow)), 0);
     pair_close(&slow), pair_close(&p);
     spl_free(k);
@@ -231,10 +233,13 @@ static struct outcome scenario(uint64_t after, uint64_t times)
     bool all_sent = pair_conn(&p) != NULL;
     o.whole = true;
     if (all_sent && pair_conn(&a))
-        o.whole &= memmem(a.heard, a.nheard, "MSG a.b 1 2\r\nhi\r\n", 17) && memmem(a.heard, a.nheard, "MSG a.b 2 2\r\nhi\r\n", 17) &&
-                   memmem(a.heard, a.nheard, "MSG a.c 1 r 2\r\nho\r\n", 19) && memmem(a.heard, a.nheard, "MSG a.d 1 40000\r\nxxxx", 21);
+        o.whole &= memmem(a.heard, a.nheard, "MSG a.b 1 2\r\nhi\r\n", 17) &&
+                   memmem(a.heard, a.nheard, "MSG a.b 2 2\r\nhi\r\n", 17) &&
+                   memmem(a.heard, a.nheard, "MSG a.c 1 r 2\r\nho\r\n", 19) &&
+                   memmem(a.heard, a.nheard, "MSG a.d 1 40000\r\nxxxx", 21);
     if (all_sent && pair_conn(&b))
-        o.whole &= memmem(b.heard, b.nheard, "MSG a.b 1 2\r\nhi\r\n", 17) && memmem(b.heard, b.nheard, "MSG a.d 2 40000\r\nxxxx", 21);
+        o.whole &= memmem(b.heard, b.nheard, "MSG a.b 1 2\r\nhi\r\n", 17) &&
+                   memmem(b.heard, b.nheard, "MSG a.d 2 40000\r\nxxxx", 21);
     /* The core as such is well: newcomers find each other. */
     struct pair x = pair_open(k, 0), y = pair_open(k, 0);
     pair_say(&x, "SUB new 1\r\n");
@@ -256,7 +261,8 @@ static void allocations_fail(void)
     uint64_t after = 0;
     do {
         o = scenario(after, 1);
-        if (!o.whole || o.closed > 1) fprintf(stderr, "allocation %llu: %d closed, whole %d\n", (unsigned long long)after, o.closed, o.whole);
+        if (!o.whole || o.closed > 1)
+            fprintf(stderr, "allocation %llu: %d closed, whole %d\n", (unsigned long long)after, o.closed, o.whole);
         CHECK(o.whole && o.closed <= 1);
         if (after % 3 == 0) scenario(after, UINT64_MAX / 2);
     } while (o.failures && ++after < 10000);
