@@ -495,6 +495,8 @@ DEADLINE: Final = Limit(
     0.0003,
 )
 LIMITS: Final = {limit.config: limit for limit in (PENDING, DEADLINE)}
+# The server, and whether the reader sits on its publisher's worker.
+PLACES: Final = ((ONE, True), (FOUR, True), (FOUR, False))
 BLOCK_MESSAGES: Final = 64
 BLOCK: Final = (b"PUB flood 1000\r\n%s\r\n" % bytes(1000)) * BLOCK_MESSAGES
 KEEPS: Final = 0.7
@@ -532,17 +534,18 @@ def rate(publisher: Raw, reader: Raw, limit: Limit) -> float:
 
 
 @pytest.mark.parametrize(
-    "farm",
-    [PENDING.kind(ONE), PENDING.kind(FOUR), DEADLINE.kind(ONE), DEADLINE.kind(FOUR)],
-    indirect=True,
-    ids=["1-worker-pending", "4-workers-pending", "1-worker-deadline", "4-workers-deadline"],
+    ("farm", "same"),
+    [(limit.kind(kind), same) for limit in (PENDING, DEADLINE) for kind, same in PLACES],
+    indirect=["farm"],
+    ids=[
+        f"{name}-{kind.name}-{'same' if same else 'other'}"
+        for name in ("pending", "deadline")
+        for kind, same in PLACES
+    ],
 )
-@pytest.mark.parametrize("same", [True, False], ids=["same-worker", "other-worker"])
 def test_a_reader_that_never_reads(farm: Farm, same: bool) -> None:
     """It is cut at its limit, and until then its publisher is hardly slower than without it."""
     server = farm.server
-    if server.kind == ONE and not same:
-        pytest.skip("one worker has no other worker")
     limit = LIMITS[farm.config]
     groups = farm.spread(2)
     home = next(iter(groups))
