@@ -102,6 +102,7 @@ struct conn {
     struct account *acc;
     uint64_t in_msgs, in_bytes, barrier;
     uint64_t stall_progress; /* bytes written to us when we last made a producer wait */
+    uint8_t stalls;          /* how often we did so since then without having read a byte */
     uint64_t written;
     /* input that waits: a partial line or message, or everything behind a hold */
     char *in;

@@ -12,6 +12,8 @@
 #include <sys/uio.h>
 
 static const uint32_t sizes[4] = {1024, 4096, 16384, CHUNK_MAX};
+#define STALL_MS 2
+#define STALLS_UNREAD 10
 #define POOL_KEEP (4 * 1024 * 1024)
 
 static struct chunk *chunk_new(struct core *k, size_t n, int class)
@@ -101,7 +103,8 @@ static void slow_consumer(struct core *k, struct conn *c, uint32_t reason)
 }
 
 /* A receiver that is close to its limit makes the producer pause, but only as long as it keeps reading: one that reads
- * nothing must cost its publishers nothing. */
+ * nothing costs its publishers STALLS_UNREAD pauses once. It may be a reader that has no processor for a moment, perhaps because the
+ * publisher takes it: without a pause, a fast publisher fills the rest of the limit in that moment. */
 static void output_pressure(struct core *k, struct conn *c)
 {
     size_t pending = output_pending(c);
@@ -114,9 +117,11 @@ static void output_pressure(struct core *k, struct conn *c)
         slow_consumer(k, c, SLOW_CONSUMER_PENDING);
         return;
     }
-    if (output_lags(k, c) && !k->cfg.no_stall && c->written != c->stall_progress) {
-        c->stall_progress = c->written;
-        if (k->stall_ms < 2) k->stall_ms = 2;
+    if (output_lags(k, c) && !k->cfg.no_stall) {
+        if (c->written != c->stall_progress) c->stall_progress = c->written, c->stalls = 0;
+        if (c->stalls == STALLS_UNREAD) return;
+        c->stalls++;
+        if (k->stall_ms < STALL_MS) k->stall_ms = STALL_MS;
     }
 }
 
