@@ -95,10 +95,10 @@ async def test_wildcards_and_many_subjects(server: Server) -> None:
             return count
 
         for number, client in enumerate(subscribers):
-            for subject in range(2000):
-                await client.subscribe(f"many.{number}.{subject}", cb=count_for(number))
+            for token in range(2000):
+                await client.subscribe(f"many.{number}.{token}", cb=count_for(number))
         await flush(*subscribers, publisher)
-        expected = {(number, f"many.{number}.{subject}") for number in range(3) for subject in range(2000)}
+        expected = {(number, f"many.{number}.{token}") for number in range(3) for token in range(2000)}
         for _, subject in sorted(expected):
             await publisher.publish(subject, b"")
         messages = await collect(everything, 6000)

@@ -325,7 +325,7 @@ class TestLoad:
         """Two workers flood each other, and every message has eight readers: the streams between them fill and must flow on."""
         count_, size, fan = 10_000, 1_000, 8
         sides = [crew.place(0, *[1] * fan), crew.place(1, *[0] * fan)]
-        jobs: list[Callable[[], None]] = []
+        jobs: list[Callable[[], object]] = []
         for side, (publisher, *readers) in enumerate(sides):
             payload = bytes([ord("a") + side]) * (size - 6)
             head = b"full.%d" % side
