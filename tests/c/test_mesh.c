@@ -27,7 +27,7 @@ static int carry(struct mesh *m, int from, bool lose)
     int count = 0;
     while (m->k[from] && spl_control_next(m->k[from], &peer, &data, &len)) {
         count++;
-        if (!lose && m->k[peer] && spl_control(m->k[peer], data, len) != 0) CHECK(m->failing);
+        if (!lose && m->k[peer] && spl_control(m->k[peer], data, len) < 0) CHECK(m->failing);
     }
     return count;
 }
