@@ -52,7 +52,9 @@ def crossing(
     share = 0.0
     for attempt in range(PLACEMENTS):
         pad = 0
-        if workers > 1:  # connections go to the workers in turn: the requesters' turn starts where the pad says
+        if (
+            workers > 1
+        ):  # connections go to the workers in turn: the requesters' turn starts where the pad says
             pad = (int(across) - pairs + attempt) % workers
         run = generator.spawn(
             server, (*row.command(size.share), "--pad", str(pad), "--settle", str(SETTLE_MS))
