@@ -22,6 +22,7 @@ from typing import Any, Final
 import nats
 import pytest
 
+from tests import probe
 from tests.harness import FOUR, ONE, Kind, Raw, Server, start
 
 pytestmark = pytest.mark.timeout(90)
@@ -91,6 +92,24 @@ def farm(request: pytest.FixtureRequest) -> Iterator[Farm]:
         yield made
     finally:
         made.close()
+
+
+class Others:
+    """What share of the machine other processes than ours have used since this was made."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.began = time.monotonic()
+        self.at_first = self._theirs()
+
+    def _theirs(self) -> float:
+        own = sum(probe.cpu_seconds(pid) for pid in (os.getpid(), *self.server.processes()))
+        return probe.machine_cpu_seconds() - own
+
+    def busy(self) -> bool:
+        """Whether it was too much for a measurement of our own speed to mean much."""
+        used = self._theirs() - self.at_first
+        return used > 0.2 * (time.monotonic() - self.began) * (os.cpu_count() or 1)
 
 
 def kill(server: Server, pid: int, number: signal.Signals = signal.SIGKILL) -> float:
@@ -231,6 +250,7 @@ def test_back_within_a_second(farm: Farm) -> None:
     """From the kill of a worker to its successor's service, one worker after another."""
     server = farm.server
     times: list[float] = []
+    others = Others(server)
     for pid in server.workers()[:3]:
         mark = server.log.mark()
         began = kill(server, pid)
@@ -239,8 +259,7 @@ def test_back_within_a_second(farm: Farm) -> None:
     served = {server.worker_of(client.sock) for group in farm.spread(1).values() for client in group}
     assert len(served) == 4
     print("seconds from kill to ready:", [round(each, 3) for each in times])
-    busy = os.getloadavg()[0] > (os.cpu_count() or 1) * 0.75
-    assert statistics.median(times) < (BACK_SECONDS_BUSY if busy else BACK_SECONDS)
+    assert statistics.median(times) < (BACK_SECONDS_BUSY if others.busy() else BACK_SECONDS)
 
 
 @pytest.mark.parametrize("farm", [(ONE, ""), (FOUR, "")], indirect=True, ids=["1-worker", "4-workers"])
@@ -501,6 +520,9 @@ BLOCK_MESSAGES: Final = 64
 BLOCK: Final = (b"PUB flood 1000\r\n%s\r\n" % bytes(1000)) * BLOCK_MESSAGES
 WINDOW: Final = 32 << 20  # how far the good reader may lag behind: less than what a limit allows
 KEEPS: Final = 0.7
+KEEPS_BUSY: Final = (
+    0.3  # others compete for the processors; a publisher that is made to wait would keep next to nothing
+)
 ROUNDS: Final = 3
 ATTEMPTS: Final = 3
 
@@ -559,6 +581,7 @@ def test_a_reader_that_never_reads(farm: Farm, same: bool) -> None:
     rate(publisher, reader, limit)  # warm up
     without: list[float] = []
     with_it: list[float] = []
+    others = Others(server)
     for _ in range(ATTEMPTS):
         for _ in range(ROUNDS):
             without.append(rate(publisher, reader, limit))
@@ -574,7 +597,7 @@ def test_a_reader_that_never_reads(farm: Farm, same: bool) -> None:
             got = stuck.read_eof()
             assert b"-ERR" not in got
         keeps = statistics.median(with_it) / statistics.median(without)
-        if keeps >= KEEPS:
-            break  # a busy machine gets more rounds, which its noise weighs less in
+        if keeps >= KEEPS or others.busy():
+            break
     print(f"keeps {keeps:.2f} of {statistics.median(without):.0f} messages/s")
-    assert keeps >= KEEPS, (without, with_it)
+    assert keeps >= (KEEPS_BUSY if others.busy() else KEEPS), (without, with_it)
