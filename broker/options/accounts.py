@@ -132,7 +132,7 @@ def _read_account(
                 account.jetstream = read_account_jetstream(item, report)
             case "users":
                 users_node = item
-                nkeys, users = read_users(item, report) or ([], [])
+                nkeys, users = read_users(item, report, placed=False) or ([], [])
             case "default_permissions":
                 permissions = read_permissions(item, report)
             case "mappings" | "maps":
@@ -448,6 +448,13 @@ def _check_sharing(node: Node, names: set[str], sharing: _Sharing, report: Repor
         for name in export.accounts or ():
             if name not in names:
                 report.error(node, f"{quote(name)} account not defined for {export.kind} export")
+        if export.latency_subject and export.response_type != "single":
+            subject, latency = quote(export.subject), quote(export.latency_subject)
+            report.error(
+                node,
+                f"Error adding service latency sampling for {subject} on subject {latency}: "
+                "bad service response type",
+            )
     exports: _Exports = {
         (account.name, export.kind, export.subject): export.accounts for account, export in sharing.exports
     }

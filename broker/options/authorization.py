@@ -117,10 +117,10 @@ def read_timeout(name: str, node: Node, report: Report, section: str = "authoriz
     return seconds or 0.0
 
 
-def read_users(node: Node, report: Report) -> tuple[list[NkeyUser], list[User]] | None:
+def read_users(node: Node, report: Report, placed: bool = True) -> tuple[list[NkeyUser], list[User]] | None:
     """The users list; None after reporting why it can not be used, though every entry has been looked at."""
     if not isinstance(node.value, list):
-        report.error(node, f"Expected users field to be an array, got {show(node.value)}")
+        report.error(node, f"Expected users field to be an array, got {show(node.value)}", placed)
         return None
     nkeys: list[NkeyUser] = []
     users: list[User] = []

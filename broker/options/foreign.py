@@ -27,24 +27,26 @@ def read_foreign(key: str, node: Node, report: Report) -> str:
 
 def read_account_jetstream(node: Node, report: Report) -> bool:
     """Check an account's ``jetstream``; returns whether it asks for JetStream."""
-    return _read_jetstream(node, report, _ACCOUNT_JETSTREAM)
+    return _read_jetstream(node, report, _ACCOUNT_JETSTREAM, placed=False)  # as upstream
 
 
 def _jetstream(node: Node, report: Report) -> str:
     return "jetstream" if _read_jetstream(node, report, _JETSTREAM) else ""
 
 
-def _read_jetstream(node: Node, report: Report, table: schema.Schema) -> bool:
+def _read_jetstream(node: Node, report: Report, table: schema.Schema, placed: bool = True) -> bool:
     value = node.value
     if isinstance(value, bool):
         return value
     if isinstance(value, str):
         enabled = _ENABLED.get(value.lower())
         if enabled is None:
-            report.error(node, f"Expected 'enabled' or 'disabled' for string value, got '{value}'")
+            report.error(node, f"Expected 'enabled' or 'disabled' for string value, got '{value}'", placed)
         return bool(enabled)
     if not isinstance(value, dict):
-        report.error(node, f"Expected map, bool or string to define JetStream, got {type_name(value)}")
+        report.error(
+            node, f"Expected map, bool or string to define JetStream, got {type_name(value)}", placed
+        )
         return False
     found = _check(value, table, report)
     return found.get("enable", True) is not False and found.get("enabled", True) is not False
