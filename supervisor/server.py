@@ -14,6 +14,7 @@ from typing import Final
 from broker.launch import Launch
 from broker.log import Log
 from broker.options import Options
+from broker.options.command_line import program_name
 from broker.options.features import ignored_options
 from supervisor.banner import log_banner
 from supervisor.children import Children
@@ -22,9 +23,10 @@ from supervisor.files import make_run_dir, remove_pid_file, write_pid_file
 from supervisor.heartbeat import SharedPage
 from supervisor.identity import new_server_id
 from supervisor.limits import check_descriptors
-from supervisor.listeners import listen
+from supervisor.listeners import Listeners, listen
 from supervisor.live import make_live_options
 from supervisor.policy import Policy
+from supervisor.ports import port_urls, write_ports_file
 from supervisor.signals import NAMES, SignalQueue
 
 # The data plane keeps its peers as bits of a 64-bit set; one is left for a peer that is not a worker.
@@ -111,10 +113,23 @@ def _run(
     undo.callback(children.kill)
     children.start()
     log.info(f"Listening for client connections on {listeners.address}")
+    if options.ports_file_dir:
+        _write_ports_file(options, listeners, log, undo)
     code = _loop(signals, selector, children, log)
     if code == 0 or children.served:
         pid_file.pop_all()  # as nats-server does, leave it
     return code
+
+
+def _write_ports_file(options: Options, listeners: Listeners, log: Log, undo: ExitStack) -> None:
+    """Say in a file where the server can be reached, until ``undo``. A server that cannot do that serves all the same."""
+    scheme = "nats" if options.tls is None else "tls"
+    ports = {"nats": port_urls(scheme, listeners.host, listeners.port)}
+    file = write_ports_file(options.ports_file_dir, program_name(), ports)
+    if isinstance(file, str):
+        log.error(file)
+    else:
+        undo.callback(lambda: log.error(failure) if (failure := file.remove()) else None)
 
 
 def _datagram_pair(undo: ExitStack) -> tuple[int, int]:

@@ -31,7 +31,6 @@ ENVIRONMENT: Final = {
     "V_BROKEN": "'x",
     "V_EMPTY": "",
 }
-NKEY: Final = "UB4FQCGPA4KBZVPFBZKRSHGRJTPMAUPEWCCAQDKH3GVTRQCRQZ2BTT3R"
 USERS: Final = "authorization { users: [ %s ] }"
 USER: Final = USERS % "{user: a, password: b, permissions: { %s }}"
 
@@ -200,7 +199,6 @@ TEXTS: Final = (
     USERS % "{user: 5, password: b}",
     USERS % "{user: a, password: 5}",
     USERS % "{nkey: UABC}",
-    USERS % f"{{nkey: {NKEY}, user: a}}",
     USERS % "{nkey: 5}",
     USERS % "{user: a, permissions: x}",
     USERS % "{user: a, allowed_connection_types: [FOO]}",
