@@ -131,7 +131,7 @@ class Clients:
 
     def _decide(self, event: Event, connect: Connect, meta: bytes, verdict: Accepted | Rejected) -> None:
         if isinstance(verdict, Rejected):
-            self._log.error(f"{self._prefix(event, meta)}{verdict.log}")
+            self._log.error(f"{self._prefix(event)}{verdict.log}")
             self._core.reject(event.conn, ClosedReason.AUTHENTICATION_FAILURE, "Authorization Violation")
             return
         if connect.protocol not in (0, 1):
@@ -187,14 +187,14 @@ class Clients:
             self._prefix(event) + event.data.decode(errors="backslashreplace")
         )
 
-    def _prefix(self, event: Event, meta: bytes = b"") -> str:
+    def _prefix(self, event: Event) -> str:
         if not event.cid:
             return ""
         known = self._core.info(event.conn)
         if known is None:
             return f"cid:{event.cid} - "
         text = f"{known.ip}:{known.port} - cid:{event.cid} - "
-        label, connect = _known_connect(known.meta or b"\n" + meta)
+        label, connect = _known_connect(known.meta)
         if connect is None:
             return text
         client = Meta(connect.name, connect.lang, connect.version).client
