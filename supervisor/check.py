@@ -109,6 +109,7 @@ def _check_plan(file: str, pid: int) -> int:
         if old.errors:
             raise CheckError(f"what process {pid} runs can not be read: {old.errors[0]}")
         new = load(replace(command, action="run", config_file=file))
+        _restore_secrets(command, old.options, new.options)
     _print_problems(new, file)
     if new.errors or _print_start_problems(new.options, file):
         return 1
@@ -124,6 +125,18 @@ def _check_plan(file: str, pid: int) -> int:
     if not changes:
         print("nothing would change")
     return 0 if all(change.reloadable for change in changes) else 1
+
+
+def _restore_secrets(command: Command, old: Options, new: Options) -> None:
+    """A running server crosses out the secrets among its arguments; what they were, where they count, is what runs."""
+    for name in ("username", "password", "token"):
+        if name in command.overrides:
+            setattr(new, name, getattr(old, name))
+    if old.cluster is not None and new.cluster is not None:
+        if "listen" in command.cluster_flags:
+            new.cluster.username, new.cluster.password = old.cluster.username, old.cluster.password
+        if "routes" in command.cluster_flags:
+            new.cluster.routes = old.cluster.routes
 
 
 @contextlib.contextmanager

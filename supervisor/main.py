@@ -10,7 +10,7 @@ from typing import Final
 from broker.options import failure_text, load, parse_command_line, test_result, validate_start
 from broker.options.command_line import program_name
 from supervisor.children import default_argv
-from supervisor.naming import set_process_name
+from supervisor.naming import hide_secret_arguments, set_process_name
 from supervisor.server import run_server
 
 # What validate_start says in these words is, as in nats-server, the server's failure and not the
@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
             say(f"{program_name()}: {problem}", 2)
             return 1
     set_process_name(program_name())
+    hide_secret_arguments()
     return run_server(loaded.options, default_argv(), refusal=problems[0] if problems else "")
 
 

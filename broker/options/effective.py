@@ -67,12 +67,13 @@ def _values(options: Options, write: _Writer) -> dict[str, Plain]:
 
 def _authorization(options: Options, write: _Writer) -> dict[str, Plain]:
     block: dict[str, Plain] = {}
-    if options.username:
-        block["user"] = options.username
-    if options.password is not None:
-        block["password"] = write.secret(options.password)
-    if options.token is not None:
+    # Flags can set what a file may not: then only what outranks the rest, and so has an effect, is written.
+    single = not options.users and not options.nkeys
+    if single and options.token is not None:
         block["token"] = write.secret(options.token)
+    elif single and (options.username or options.password is not None):
+        block["user"] = options.username
+        block["password"] = write.secret(options.password or Secret(""))
     block["timeout"] = options.auth_timeout
     if options.default_permissions is not None:
         block["default_permissions"] = _permissions(options.default_permissions)

@@ -108,7 +108,7 @@ def test_no_file(capsys: pytest.CaptureFixture[str]) -> None:
 def server(folder: Path) -> Iterator[Server]:
     """A server with a configuration file and a flag."""
     (folder / "server.conf").write_text(f"listen: '127.0.0.1:-1'\n{GOOD.replace('port: 4333', '')}")
-    running = launch(ONE, ["-c", str(folder / "server.conf"), "--workers", "1", "-D"])
+    running = launch(ONE, ["-c", str(folder / "server.conf"), "--workers", "1", "-D", "--auth", "t"])
     try:
         yield running.wait_ready()
         running.stop()

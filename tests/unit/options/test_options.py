@@ -256,3 +256,23 @@ def test_profiling_is_ignored_aloud(load_text: LoadText) -> None:
         "Profiling options are ignored: there is no Go runtime to profile"
     ]
     assert ignored_options(Options()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "written"),
+    [
+        ("authorization { users: [ { user: a } ] }", "--auth t --user u", "users"),
+        ("authorization { token: t }", "--user u --pass p", "token"),
+        ("authorization { user: a, password: b }", "--user u", "user"),
+    ],
+)
+def test_effective_text_of_what_only_flags_can_set(
+    load_text: LoadText, text: str, line: str, written: str
+) -> None:
+    """A file may not have two kinds of credentials; what counts of them is written."""
+    Path("again.conf").write_text(effective_text(load_text(text, *line.split()).options, secrets=True))
+    again = load(parse_command_line(["-c", "again.conf"]))
+    assert again.errors == []
+    options = again.options
+    found = {"users": options.users, "token": options.token, "user": options.username}
+    assert [name for name, value in found.items() if value] == [written]
