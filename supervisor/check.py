@@ -14,7 +14,7 @@ from pathlib import Path
 from broker.options import Loaded, Options, load, parse_command_line, validate_start
 from broker.options.command_line import Command
 from broker.options.effective import effective_text
-from broker.options.features import ignored_options
+from broker.options.features import start_warnings
 from broker.options.reload import plan
 from broker.options.report import Problem
 from supervisor.live import live_options_file
@@ -78,7 +78,7 @@ def _print_start_problems(options: Options, file: str) -> bool:
     wrong = validate_start(options)
     for text in wrong:
         print(_shown(f"{file}: {text}"), file=sys.stderr)
-    for text in ignored_options(options):
+    for text in start_warnings(options):
         print(_shown(f"{file}: warning: {text}"), file=sys.stderr)
     return bool(wrong)
 

@@ -15,7 +15,7 @@ from broker.launch import Launch
 from broker.log import Log
 from broker.options import Options
 from broker.options.command_line import program_name
-from broker.options.features import ignored_options
+from broker.options.features import start_warnings
 from supervisor.banner import log_banner
 from supervisor.children import Children
 from supervisor.errors import StartError, system_text
@@ -46,7 +46,7 @@ def run_server(
     log = Log(os.getpid(), options.logtime, options.debug, options.trace or options.trace_verbose)
     server_id = new_server_id()
     log_banner(log, options, server_id)
-    for warning in ignored_options(options):
+    for warning in start_warnings(options):
         log.warn(warning)
     try:
         with closing(signals), ExitStack() as undo:

@@ -10,6 +10,8 @@ from typing import Final
 
 from broker.options.model import Options
 
+MAX_SENSIBLE_PAYLOAD: Final = 8 * 1024 * 1024
+
 # Field of ``Options`` to what it is called in a message: the key of the option, and its feature.
 _UNSUPPORTED: Final = {
     "accounts": "accounts",
@@ -41,8 +43,14 @@ def unsupported_features(options: Options) -> list[str]:
     return found + options.foreign
 
 
-def ignored_options(options: Options) -> list[str]:
-    """Warnings about options that have no effect here."""
+def start_warnings(options: Options) -> list[str]:
+    """What an operator should think about: options that have no effect here, or a bad one."""
+    warnings: list[str] = []
+    if options.max_payload > MAX_SENSIBLE_PAYLOAD:
+        warnings.append(
+            f"Maximum payloads over {MAX_SENSIBLE_PAYLOAD / (1 << 20):.2f} MB are generally discouraged "
+            "and could lead to poor performance"
+        )
     if options.prof_port or options.prof_block_rate:
-        return ["Profiling options are ignored: there is no Go runtime to profile"]
-    return []
+        warnings.append("Profiling options are ignored: there is no Go runtime to profile")
+    return warnings

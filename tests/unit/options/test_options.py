@@ -11,7 +11,7 @@ import pytest
 
 from broker.options import Options, Secret, load, parse_command_line, validate_start
 from broker.options.effective import effective_text
-from broker.options.features import ignored_options, unsupported_features
+from broker.options.features import start_warnings, unsupported_features
 from broker.options.secret import MASK, Url
 from broker.options.sections import MapDestination, SubjectMapping, TlsOptions
 
@@ -251,11 +251,12 @@ def test_validate_start(load_text: LoadText, text: str, expected: str) -> None:
     assert validate_start(load_text(text).options) == [expected]
 
 
-def test_profiling_is_ignored_aloud(load_text: LoadText) -> None:
-    assert ignored_options(load_text("prof_port: 1").options) == [
-        "Profiling options are ignored: there is no Go runtime to profile"
+def test_start_warnings(load_text: LoadText) -> None:
+    assert start_warnings(load_text("prof_port: 1\nmax_payload: 9MB").options) == [
+        "Maximum payloads over 8.00 MB are generally discouraged and could lead to poor performance",
+        "Profiling options are ignored: there is no Go runtime to profile",
     ]
-    assert ignored_options(Options()) == []
+    assert start_warnings(load_text("max_payload: 8MB").options) == []
 
 
 @pytest.mark.parametrize(
