@@ -35,6 +35,8 @@ _UNSUPPORTED: Final = {
 def unsupported_features(options: Options) -> list[str]:
     """The options that ask for a feature that is not there, by key."""
     found = [text for field, text in _UNSUPPORTED.items() if getattr(options, field)]
+    if options.tls is not None and options.tls.ocsp_peer:
+        found.append("ocsp_peer (OCSP)")
     through_proxy = any(user.proxy_required for user in options.users) or any(
         user.proxy_required for user in options.nkeys
     )

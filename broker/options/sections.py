@@ -55,6 +55,7 @@ class TlsOptions:
     handshake_first: bool = False
     handshake_first_fallback: float = 0.0
     connection_rate_limit: int = 0  # handshakes a second; 0: no limit
+    ocsp_peer: bool = False  # ask the authority about the certificate of each peer
     pinned_certs: frozenset[str] = frozenset()  # SHA-256 of public keys, lower-case hexadecimal
 
     @property

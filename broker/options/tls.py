@@ -6,8 +6,8 @@ Only a configuration that has such a block loads this module, and with it Python
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
 from broker.options import schema
 from broker.options.gotext import GoError, parse_duration, quote
@@ -53,16 +53,12 @@ CURVES: Final = ("X25519MLKEM768", "X25519", "CurveP256", "CurveP384", "CurveP52
 
 _FILES: Final = ("cert_file", "key_file", "ca_file")
 _BOOLEANS: Final = ("insecure", "verify", "verify_and_map", "allow_insecure_cipher_suites")
-# For other systems, or not built: known, and refused.
-_UNUSABLE: Final = frozenset(
-    ("cert_store", "cert_match_by", "cert_match", "ca_certs_match", "cert_match_skip_invalid", "ocsp_peer")
-)
+_CERT_STORES: Final = ("windowscurrentuser", "windowslocalmachine")
+_CERT_MATCHES: Final = ("issuer", "subject", "thumbprint")
+_OCSP_SECONDS: Final = ("allowed_clockskew", "ca_timeout", "cache_ttl_when_next_update_unset")
+_OCSP_BOOLEANS: Final = ("verify", "warn_only", "unknown_is_good", "allow_when_ca_unreachable")
 _PIN: Final = re.compile(r"[a-f0-9]{64}")
 _OLD_VERSIONS: Final = {"1.0": "TLS 1.0", "1.1": "TLS 1.1"}
-
-
-class _Wrong(Exception):
-    """The block can not be used: ``report`` knows why."""
 
 
 def read_tls(node: Node, report: Report, listener: bool = True) -> TlsOptions | None:
@@ -106,16 +102,7 @@ def _read_item(name: str, node: Node, tls: TlsOptions, listener: bool, report: R
         if tls.verify_cert_and_check_known_urls and listener:
             report.error(node, "verify_cert_and_check_known_urls not supported in this context")
     elif key in _READERS:
-        field, reader = _READERS[key]
-        try:
-            value = reader(name, node, report)
-        except _Wrong:
-            return
-        if value is not None:
-            for one, setting in value.items() if field == schema.SEVERAL else ((field, value),):
-                setattr(tls, one, setting)
-    elif key in _UNUSABLE:
-        report.error(node, f"error parsing tls config, {quote(key)} is not supported")
+        schema.read_item(name, node, tls, _READERS[key], report)
     else:
         known = (*_FILES, *_BOOLEANS, *_READERS, "verify_cert_and_check_known_urls")
         report.unknown_field(name, node, known, "error parsing tls config, unknown field {}", variable=False)
@@ -128,11 +115,11 @@ def _set(tls: TlsOptions, key: str, node: Node, report: Report, wanted: type, ca
         report.error(node, f"error parsing tls config, expected '{key}' to be {called}")
 
 
-def _names(label: str, node: Node, report: Report, known: Iterable[str], unknown: str) -> list[str]:
+def _names(label: str, node: Node, report: Report, known: Iterable[str], unknown: str) -> list[str] | None:
     """A list of names, each of which must be known."""
     if not isinstance(node.value, list):
         report.wrong_type(node, list)
-        raise _Wrong
+        return None
     if not node.value:
         report.error(node, f"error parsing tls config, '{label}' cannot be empty")
     names: list[str] = []
@@ -146,11 +133,11 @@ def _names(label: str, node: Node, report: Report, known: Iterable[str], unknown
     return names
 
 
-def _cipher_suites(_name: str, node: Node, report: Report) -> list[str]:
+def _cipher_suites(_name: str, node: Node, report: Report) -> list[str] | None:
     return _names("cipher_suites", node, report, SECURE_CIPHERS | INSECURE_CIPHERS, "unrecognized cipher")
 
 
-def _curves(_name: str, node: Node, report: Report) -> list[str]:
+def _curves(_name: str, node: Node, report: Report) -> list[str] | None:
     return _names("curve_preferences", node, report, CURVES, "unrecognized curve preference")
 
 
@@ -161,11 +148,11 @@ def _rate(_name: str, node: Node, report: Report) -> int | None:
     return None
 
 
-def _pinned_certs(_name: str, node: Node, report: Report) -> frozenset[str]:
+def _pinned_certs(_name: str, node: Node, report: Report) -> frozenset[str] | None:
     what = "hex-encoded sha256 of DER encoded SubjectPublicKeyInfo"
     if not isinstance(node.value, list):
         report.error(node, f"error parsing tls config, expected 'pinned_certs' to be a list of {what}")
-        raise _Wrong
+        return None
     pins: set[str] = set()
     for item in node.value:
         if not isinstance(item.value, str):
@@ -180,7 +167,7 @@ def _pinned_certs(_name: str, node: Node, report: Report) -> frozenset[str]:
     return frozenset(pins)
 
 
-def _handshake_first(name: str, node: Node, report: Report) -> dict[str, bool | float]:
+def _handshake_first(name: str, node: Node, report: Report) -> dict[str, bool | float] | None:
     """A boolean, ``auto``, or how long to wait for the peer before INFO is sent in the clear after all."""
     first, fallback = True, 0.0
     if isinstance(node.value, bool):
@@ -188,7 +175,7 @@ def _handshake_first(name: str, node: Node, report: Report) -> dict[str, bool | 
     elif not isinstance(node.value, str):
         kind = type_name(node.value)
         report.error(node, f"field {quote(name)} should be a boolean or a string, got {kind}")
-        raise _Wrong
+        return None
     else:
         match node.value.lower():
             case "true" | "on":
@@ -202,7 +189,7 @@ def _handshake_first(name: str, node: Node, report: Report) -> dict[str, bool | 
                     fallback = parse_duration(node.value) / NANOSECONDS
                 except GoError:
                     report.error(node, f"field {quote(name)}'s value {quote(node.value)} is invalid")
-                    raise _Wrong from None
+                    return None
     return {"handshake_first": first, "handshake_first_fallback": fallback}
 
 
@@ -244,7 +231,58 @@ def _min_version(_name: str, node: Node, report: Report) -> str | None:
     return None
 
 
-_READERS: Final[dict[str, tuple[str, Callable[[str, Node, Report], Any]]]] = {
+def _cert_store(_name: str, node: Node, report: Report) -> None:
+    """The store of another operating system."""
+    if not isinstance(node.value, str) or not node.value:
+        report.error(node, "expected 'cert_store' to be a valid non-empty string")
+    elif node.value.lower() in _CERT_STORES:
+        report.error(node, "cert_store not compatible with current operating system")
+    else:
+        report.error(node, "cert store type not implemented")
+
+
+def _cert_match(name: str, node: Node, report: Report) -> None:
+    """Without a store there is nothing to find in it."""
+    if not isinstance(node.value, str) or not node.value:
+        report.error(node, f"expected '{name.lower()}' to be a valid non-empty string")
+    elif name.lower() == "cert_match_by" and node.value.lower() not in _CERT_MATCHES:
+        report.error(node, "cert match by type not implemented")
+
+
+def _ca_certs_match(_name: str, node: Node, report: Report) -> None:
+    if isinstance(node.value, list) and not all(isinstance(item.value, str) for item in node.value):
+        reason = "unsupported type *conf.token where string is expected"
+        report.error(node, f"error parsing ca_cert_match: {reason}")
+
+
+def _cert_match_skip_invalid(_name: str, node: Node, report: Report) -> None:
+    if not isinstance(node.value, bool):
+        report.error(node, "expected 'cert_match_skip_invalid' to be a boolean")
+
+
+def _ocsp_peer(_name: str, node: Node, report: Report) -> bool:
+    """Whether the certificates of peers are to be asked about; a map is for what happens then."""
+    if isinstance(node.value, bool):
+        return node.value
+    if not isinstance(node.value, dict):
+        # nats-server names the type of the whole block here.
+        report.error(node, "error parsing ocsp peer config: unsupported type map[string]interface {}")
+        return False
+    enabled = False
+    for key, item in node.value.items():
+        name, value = key.lower(), item.value
+        if name in _OCSP_BOOLEANS and isinstance(value, bool):
+            enabled = value if name == "verify" else enabled
+        elif name not in _OCSP_SECONDS:
+            reason = f"error parsing tls peer config, unknown field [{quote(key)}]"
+            report.error(node, f"{item.source()}: {reason}")
+        elif isinstance(value, bool) or not isinstance(value, int | float | str):
+            reason = "error parsing tls peer config, conversion error: unexpected type"
+            report.error(node, f"{item.source()}: {reason}")
+    return enabled
+
+
+_READERS: Final[dict[str, tuple[str, schema.Reader]]] = {
     "cipher_suites": ("cipher_suites", _cipher_suites),
     "curve_preferences": ("curve_preferences", _curves),
     "timeout": ("timeout", schema.seconds("tls")),
@@ -253,6 +291,12 @@ _READERS: Final[dict[str, tuple[str, Callable[[str, Node, Report], Any]]]] = {
     "certs": ("certs", _certs),
     "certificates": ("certs", _certs),
     "min_version": ("min_version", _min_version),
+    "cert_store": ("", _cert_store),
+    "cert_match_by": ("", _cert_match),
+    "cert_match": ("", _cert_match),
+    "ca_certs_match": ("", _ca_certs_match),
+    "cert_match_skip_invalid": ("", _cert_match_skip_invalid),
+    "ocsp_peer": ("ocsp_peer", _ocsp_peer),
     **schema.keys(schema.SEVERAL, _handshake_first, "handshake_first", "first", "immediate"),
 }
 

@@ -213,6 +213,7 @@ def dataclasses_of(*modules: str) -> list[Any]:
             "http: 1\nlog_file: a\nsyslog: on\nproxy_protocol: on\ntls {}\nserver_tags: a\nfeature_flags {a: on}",
             [],
         ),
+        ("tls { ocsp_peer: true }", ["ocsp_peer (OCSP)"]),
         ("accounts: [A]", ["accounts"]),
         ("mappings { a: b }", ["mappings (subject mappings)"]),
         ("cluster {}\ngateway {}", ["cluster (routes)", "gateway (superclusters)"]),

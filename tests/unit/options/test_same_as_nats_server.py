@@ -90,6 +90,12 @@ GOOD = {
         tls { cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA], allow_insecure_cipher_suites: true }
     """,
     "tls_without_certificate": "tls {}\n",
+    "tls_other_systems": """
+        tls {
+          cert_match_by: Issuer, cert_match: a, ca_certs_match: [b], cert_match_skip_invalid: true
+          ocsp_peer { verify: true, ca_timeout: 2, warn_only: true }
+        }
+    """,
     "proxy_protocol": f"proxy_protocol: true\nproxies {{ trusted [ {{ key: {USER} }} ] }}\n",
     "accounts_by_name": "accounts: [A, B]\n",
     "accounts": f"""
@@ -240,6 +246,12 @@ BAD = {
         tls { cert_file: cert.pem, key_file: key.pem, certs: [ { cert_file: cert.pem, key_file: key.pem } ] }
     """,
     "tls_certs_half": "tls { certs: [ { cert_file: cert.pem } ] }\n",
+    "tls_store": 'tls { cert_store: "WindowsCurrentUser" }\n',
+    "tls_no_store": 'tls { cert_store: "x" }\n',
+    "tls_store_type": "tls { cert_store: 5 }\n",
+    "tls_match_by": "tls { cert_match_by: x }\n",
+    "tls_ocsp": "tls { ocsp_peer: 5 }\n",
+    "tls_ocsp_key": "tls { ocsp_peer { foo: 1 } }\n",
     "proxies": "proxies { trusted: [ { key: x }, { kay: y } ], other: 1 }\n",
     "accounts": """
         accounts {
