@@ -27,7 +27,7 @@ static inline bool deliver_sub(struct core *k, struct sub *s, const struct messa
     struct conn *c = s->owner;
     if (unlikely(s->dead || c->closed)) return false;
     if (unlikely(c == m->from && !c->echo)) return false;
-    if (unlikely(s->spare) &&
+    if (unlikely(s->filtered) &&
         !permissions_can_deliver(c->perms, m->subject, m->subject_len, s->subject + s->subject_len, s->queue_len))
         return false;
     if (unlikely(c->blocked) && k->cfg.no_stall && output_lags(k, c)) return false;

@@ -152,7 +152,7 @@ static void do_sub(struct core *k, struct conn *c, const char *line, size_t n)
     }
     uint32_t h = hash32(sid.p, sid.n);
     if (!conn_find_sub(c, sid.p, sid.n, h)) {
-        if (sid.n > 255 || subject.n > UINT16_MAX || queue.n > UINT16_MAX) {
+        if (sid.n > UINT16_MAX || subject.n > UINT16_MAX || queue.n > UINT16_MAX) {
             violation(k, c);
             return;
         }
@@ -164,11 +164,11 @@ static void do_sub(struct core *k, struct conn *c, const char *line, size_t n)
         s->subject = (char *)(s + 1);
         s->sid = s->subject + subject.n + queue.n;
         s->subject_len = (uint16_t)subject.n, s->queue_len = (uint16_t)queue.n;
-        s->sid_len = (uint8_t)sid.n, s->sid_hash = h;
+        s->sid_len = (uint16_t)sid.n, s->sid_hash = h;
         memcpy(s->subject, subject.p, subject.n);
         memcpy(s->subject + subject.n, queue.p, queue.n);
         memcpy(s->sid, sid.p, sid.n);
-        s->spare = c->perms && permissions_needs_filter(c->perms, subject.p, subject.n, queue.p, queue.n);
+        s->filtered = c->perms && permissions_needs_filter(c->perms, subject.p, subject.n, queue.p, queue.n);
         if (conn_add_sub(k, c, s) < 0) {
             free(s);
             conn_close(k, c, READ_ERROR);

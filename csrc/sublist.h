@@ -33,8 +33,8 @@ struct sub {
     struct qgroup *group;     /* sublist's: NULL for a plain subscription */
     uint32_t slot;            /* sublist's: index within plain[] or members[] */
     bool dead;                /* caller's: skip at delivery, removed at the end of the turn */
-    uint8_t sid_len;          /* caller's, with all below */
-    uint16_t spare;
+    bool filtered;            /* caller's, with all below: some of what it matches must not be delivered */
+    uint16_t sid_len;
     uint64_t delivered, max;
     char *subject; /* caller's own copy, subject_len bytes; queue follows it (queue_len bytes, 0 = plain) */
     uint16_t subject_len, queue_len;

@@ -97,6 +97,19 @@ static void control_line_limit(void)
     }
 }
 
+/* A sid may be as long as the line allows. */
+static void long_sid(void)
+{
+    char sid[400], in[2000], out[1000];
+    memset(sid, 's', sizeof sid - 1);
+    sid[sizeof sid - 1] = 0;
+    snprintf(in, sizeof in, "%sSUB foo %s\r\nPUB foo 2\r\nhi\r\nUNSUB %s\r\nPUB foo 2\r\nho\r\n", QUIET, sid, sid);
+    snprintf(out, sizeof out, "MSG foo %s 2\r\nhi\r\n", sid);
+    struct row r = {in, out, false};
+    check(&r, 0, 0);
+    check(&r, 0, 1);
+}
+
 int main(void)
 {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -105,6 +118,7 @@ int main(void)
         for (size_t cut = 1; cut < strlen(rows[i].in); cut++) check(&rows[i], cut, 0);
     }
     control_line_limit();
+    long_sid();
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;
 }
