@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LATE_PONG_MS 2 /* the clock counts whole milliseconds: this is more than 1 */
+#define BLANKS_MAX 4096 /* between a verb and its arguments */
+#define LATE_PONG_MS 2  /* the clock counts whole milliseconds: this is more than 1 */
 
 enum verb { V_PARTIAL, V_BAD, V_PUB, V_HPUB, V_SUB, V_UNSUB, V_PING, V_PONG, V_CONNECT, V_INFO, V_OK, V_ERR };
 struct verb_name {
@@ -471,6 +472,10 @@ static size_t parse(struct core *k, struct conn *c, const char *buf, size_t n)
         }
         const char *args = p + vlen;
         while (args < end && blank(*args)) args++;
+        if (unlikely(args - p > BLANKS_MAX)) { /* endless ones would be held for ever */
+            unknown_operation(k, c);
+            break;
+        }
         const char *lf = memchr(args, '\n', (size_t)(end - args));
         const char *line_end = lf ? lf : end;
         if (line_end > args && line_end[-1] == '\r') line_end--;
@@ -479,10 +484,7 @@ static size_t parse(struct core *k, struct conn *c, const char *buf, size_t n)
             conn_error(k, c, "maximum control line exceeded", MAX_CONTROL_LINE);
             break;
         }
-        if (!lf) {
-            if (args - p > 4096) unknown_operation(k, c); /* endless blanks would be held for ever */
-            break;
-        }
+        if (!lf) break;
         size_t len = (size_t)(line_end - args);
         const char *next = lf + 1;
         if (verb == V_PUB || verb == V_HPUB) {

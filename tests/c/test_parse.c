@@ -110,6 +110,19 @@ static void long_sid(void)
     check(&r, 0, 1);
 }
 
+/* So many blanks before the arguments are refused, however they come. */
+static void blanks(void)
+{
+    static char in[6000];
+    for (int over = 0; over < 2; over++) {
+        int n = sprintf(in, "PUB%*sfoo 0\r\n\r\n", 4093 + over, "");
+        struct row r = {in, over ? UNKNOWN : "+OK\r\n", over};
+        check(&r, 0, 0);
+        check(&r, (size_t)n - 4, 0);
+        check(&r, 4000, 1000);
+    }
+}
+
 int main(void)
 {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -119,6 +132,7 @@ int main(void)
     }
     control_line_limit();
     long_sid();
+    blanks();
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;
 }
