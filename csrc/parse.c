@@ -529,6 +529,7 @@ static size_t parse(struct core *k, struct conn *c, const char *buf, size_t n)
                 break;
             }
             c->hold |= HOLD_CONNECT;
+            c->auth_at = 0; /* it has done its part in time: a slow password hash is ours */
             event_push(k, SPL_CONNECT, c, 0, args, len);
             break;
         case V_INFO: /* nothing in it concerns us, but it must be JSON, and that is for the owner to say */

@@ -2,6 +2,7 @@
 #include "alloc.h"
 #include "check.h"
 #include "pair_client.h"
+#include <sys/epoll.h>
 
 #define BIG 60000
 
@@ -165,6 +166,73 @@ static void slow_but_reading(void)
     spl_free(k);
 }
 
+/* The time to authenticate ends with CONNECT, however long the owner takes to decide. */
+static void authentication_time(void)
+{
+    struct spl_config cfg = pair_config(0, 1);
+    struct core *k = pair_core(&cfg);
+    struct pair a = pair_open(k, 0), b = pair_open(k, 0);
+    struct pair *both[] = {&a, &b};
+    for (int i = 0; i < 2; i++) {
+        struct conn *c = pair_conn(both[i]);
+        c->open = c->connected = false, c->acc = NULL;
+        k->accounts[0]->nconns--;
+        c->auth_at = clock_ms() + 2000;
+        timer_set(k, c);
+    }
+    struct spl_event *events;
+    pair_send(&a, "CONNECT {}\r\n", 12);
+    CHECK(spl_turn(k, 0, &events) == 1 && events[0].type == SPL_CONNECT);
+    later(k, 3000);
+    CHECK(pair_heard(&a, "") && !a.ended);
+    CHECK(pair_heard(&b, "-ERR 'Authentication Timeout'\r\n") && b.ended);
+    CHECK_EQ(spl_conn_accept(k, a.handle, 0, NULL, SPL_ECHO | SPL_VERBOSE, "", 0, "", 0), 0);
+    CHECK(pair_heard(&a, "+OK\r\n"));
+    pair_close(&a), pair_close(&b);
+    spl_free(k);
+}
+
+/* A listener that had to rest for want of descriptors does not begin again when nobody is to be let in any more. */
+static void resting_listener(void)
+{
+    struct spl_config cfg = pair_config(0, 1);
+    struct core *k = pair_core(&cfg);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 8) < 0) abort();
+    CHECK_EQ(spl_listen(k, fd), 0);
+    struct conn *l = k->listeners[0];
+    for (int on = 1; on >= 0; on--) {
+        spl_accepting(k, 1);
+        CHECK_EQ(epoll_ctl(k->epfd, EPOLL_CTL_DEL, fd, NULL), 0); /* as accept_clients() does */
+        l->in_watched = false;
+        l->resume_at = clock_ms() + 100;
+        timer_set(k, l);
+        spl_accepting(k, on);
+        if (on) spl_accepting(k, 1);
+        later(k, 200);
+        CHECK_EQ(l->in_watched, on);
+    }
+    spl_free(k);
+}
+
+/* More unanswered PINGs than a byte can count. */
+static void patient_keep_alive(void)
+{
+    struct spl_config cfg = pair_config(0, 1);
+    cfg.ping_interval = 1000, cfg.ping_max = 300;
+    struct core *k = pair_core(&cfg);
+    struct pair p = pair_open(k, 0);
+    struct conn *c = pair_conn(&p);
+    c->ping_at = clock_ms() + 1000;
+    timer_set(k, c);
+    for (uint64_t second = 1; second <= 302 && !p.ended; second++) later(k, second * 1000 + 900), pair_listen(&p);
+    pair_listen(&p);
+    CHECK(p.ended && p.nheard == 300 * 6 + strlen("-ERR 'Stale Connection'\r\n"));
+    pair_close(&p);
+    spl_free(k);
+}
+
 static void keep_alive(void)
 {
     struct spl_config cfg = pair_config(0, 1);
@@ -278,6 +346,9 @@ int main(void)
     write_deadline();
     slow_but_reading();
     keep_alive();
+    patient_keep_alive();
+    authentication_time();
+    resting_listener();
     allocations_fail();
     return check_report();
 }
