@@ -98,7 +98,8 @@ struct conn {
     uint32_t last_serial, last_len;
     bool last_allowed;
     bool runnable, dying, pinged, skipping, eof, late_pong;
-    uint8_t skip_verb, pings_out;
+    uint8_t skip_verb;
+    uint16_t pings_out;
     struct account *acc;
     uint64_t in_msgs, in_bytes, barrier;
     uint64_t stall_progress; /* bytes written to us when we last made a producer wait */

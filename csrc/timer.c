@@ -94,7 +94,7 @@ static void ping_tick(struct core *k, struct conn *c)
         return;
     }
     c->pinged = true;
-    c->pings_out++;
+    if (c->pings_out < UINT16_MAX) c->pings_out++;
     output_write(k, c, "PING\r\n", 6);
 }
 
@@ -107,7 +107,7 @@ static void due(struct core *k, struct conn *c)
             return;
         }
         if (c->kind == KIND_LISTENER) {
-            reactor_watch(k, c);
+            if (k->accepting && !c->in_watched) reactor_watch(k, c);
             return;
         }
         conn_release_hold(k, c, HOLD_STALL);
