@@ -7,6 +7,7 @@ Everything between is the data plane's. A client costs Python nothing while it i
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +17,13 @@ from broker import core as plane
 from broker.auth import Accepted, Authenticator, NeedsBcrypt, Rejected, verify_bcrypt
 from broker.core import Core, Event
 from broker.log import Log
-from broker.options import Options, Permissions
+from broker.options import NkeyUser, Options, Permissions
 from broker.protocol.connect import Connect, Meta, decode, encode, is_object
 from broker.protocol.errors import ClosedReason, reason_text
 from broker.protocol.info import InfoTemplate
 
 BCRYPT_THREADS = 2
+MAX_USER = 65535  # bytes of a user's name that monitoring knows
 LOG_LEVELS = ("error", "debug", "trace", "warn", "info")
 
 
@@ -130,6 +132,7 @@ class Clients:
         self._wake()
 
     def _decide(self, event: Event, connect: Connect, meta: bytes, verdict: Accepted | Rejected) -> None:
+        self._core.describe(event.conn, *shown(connect, verdict))
         if isinstance(verdict, Rejected):
             self._log.error(f"{self._prefix(event)}{verdict.log}")
             self._core.reject(event.conn, ClosedReason.AUTHENTICATION_FAILURE, "Authorization Violation")
@@ -203,6 +206,19 @@ class Clients:
         if label:
             text += f'"{label}" - '
         return text
+
+
+def shown(connect: Connect, verdict: Accepted | Rejected) -> tuple[bytes, bytes]:
+    """What monitoring may show of a client: the user it is (or wanted to be), and a JSON object of the rest.
+
+    The members have the names that `/connz` gives them, and none of them is a secret.
+    """
+    user = connect.nkey or connect.user or ("[REDACTED]" if connect.auth_token else "")
+    if not user and isinstance(verdict, Accepted) and verdict.user is not None:
+        user = verdict.user.nkey if isinstance(verdict.user, NkeyUser) else verdict.user.name
+    fields = {"name": connect.name, "lang": connect.lang, "version": connect.version}
+    about = json.dumps({key: value for key, value in fields.items() if value}, separators=(",", ":"))
+    return user.encode("utf-8", "surrogateescape")[:MAX_USER], about.encode()
 
 
 def _known_connect(meta: bytes) -> tuple[str, Connect | None]:

@@ -7,7 +7,7 @@ this module.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -18,6 +18,8 @@ from broker.options.gotext import format_duration
 
 ffi: Any = _core.ffi
 lib: Any = _core.lib
+
+_ACCOUNT_COUNTERS = [name for name, _ in ffi.typeof("struct spl_account_info").fields[2:]]
 
 
 class EventType(IntEnum):
@@ -45,6 +47,8 @@ class Control(IntEnum):
 
 
 VERBOSE, PEDANTIC, ECHO, HEADERS, NO_RESPONDERS, LATE_PONG = 1, 2, 4, 8, 16, 32
+
+RECORD_BYTES = 1 << 16  # how much one call tells of connections or subscriptions
 
 
 @dataclass(slots=True, frozen=True)
@@ -77,6 +81,27 @@ class ConnInfo:
     cookie: bytes
 
 
+@dataclass(slots=True, frozen=True)
+class AccountInfo:
+    """The counters of one account in one worker; the last seven are its sublist's, `*_fanout` only if asked for."""
+
+    name: str
+    conns: int
+    subs: int
+    in_msgs: int
+    in_bytes: int
+    out_msgs: int
+    out_bytes: int
+    slow_consumers: int
+    inserts: int
+    removes: int
+    matches: int
+    cache_hits: int
+    cache_entries: int
+    max_fanout: int
+    sum_fanout: int
+
+
 class Core:
     """One worker's data plane. Not thread safe, like the handle behind it."""
 
@@ -103,6 +128,7 @@ class Core:
                 "write_deadline": int(options.write_deadline * 1000),
                 "auth_timeout": int(options.auth_timeout * 1000),
                 "cache_entries": 0 if options.disable_sublist_cache else options.sublist_cache_size,
+                "max_closed": max(options.max_closed_clients, 0),
                 "headers": not options.no_header_support,
                 "auth_required": auth_required,
                 "no_stall": options.no_fast_producer_stall,
@@ -292,6 +318,75 @@ class Core:
         s = ffi.new("struct spl_stats *")
         lib.spl_get_stats(self._handle, s)
         return {name: int(getattr(s, name)) for name, _ in ffi.typeof("struct spl_stats").fields}
+
+    def describe(self, conn: int, user: bytes, about: bytes) -> None:
+        """What monitoring shows of a connection beyond its counters. One that is gone, or no memory: forgotten."""
+        lib.spl_conn_describe(self._handle, conn, user, len(user), about, len(about))
+
+    def account_id(self, name: str) -> int | None:
+        """The id of an account that exists."""
+        raw = name.encode("utf-8", "surrogateescape")
+        number = int(lib.spl_account_find(self._handle, raw, len(raw)))
+        return None if number < 0 else number
+
+    def account_info(self, number: int, fanout: bool) -> AccountInfo | None:
+        """The counters of the account with this id; None: there are no more."""
+        a = ffi.new("struct spl_account_info *")
+        if lib.spl_account_get(self._handle, number, fanout, a) != 0:
+            return None
+        name = ffi.unpack(a.name, a.name_len).decode("utf-8", "replace")
+        return AccountInfo(name, *(int(getattr(a, field)) for field in _ACCOUNT_COUNTERS))
+
+    def select(
+        self, *, states: int, sort: int, account: int, cid: int, user: bytes, want: int
+    ) -> Iterator[tuple[bytes, int]]:
+        """Keys of connections, step by step: (some keys as `read_keys` takes them, total so far). See spl_select."""
+        name = ffi.new("char[]", user)
+        query = ffi.new(
+            "struct spl_select *",
+            {
+                "states": states,
+                "sort": sort,
+                "account": account,
+                "cid": cid,
+                "user": name,
+                "user_len": len(user),
+                "want": min(want, lib.SPL_SELECT_MOST),
+            },
+        )
+        keys = ffi.new("struct spl_key[]", lib.SPL_SELECT_MOST)
+        while not query.done:
+            count = lib.spl_select(self._handle, query, keys)
+            yield bytes(ffi.buffer(keys, count * ffi.sizeof("struct spl_key"))), int(query.total)
+
+    def records(self, handles: Sequence[int], subs: bool) -> Iterator[bytes]:
+        """Records, as `read_records` takes them, of these connections as far as they are known, step by step."""
+        wanted = ffi.new("uint64_t[]", list(handles))
+        at = ffi.new("struct spl_place *")
+        room = RECORD_BYTES
+        buffer = ffi.new("char[]", room)
+        while at.index < len(handles):
+            before = (at.index, at.sub)
+            size = lib.spl_records(self._handle, wanted, len(handles), subs, at, buffer, room)
+            if not size and (at.index, at.sub) == before:  # a single one that is larger than usual
+                room *= 2
+                buffer = ffi.new("char[]", room)
+                continue
+            yield bytes(ffi.buffer(buffer, size))
+
+    def subscriptions(
+        self, *, account: int, test: bytes, offset: int, limit: int
+    ) -> Iterator[tuple[bytes, int]]:
+        """Subscriptions, step by step: (records from `offset` on, at most `limit` in all; total so far)."""
+        subject = ffi.new("char[]", test)
+        query = ffi.new(
+            "struct spl_subs *",
+            {"account": account, "test": subject, "test_len": len(test), "offset": offset, "limit": limit},
+        )
+        buffer = ffi.new("char[]", 4 * RECORD_BYTES)  # one has at most three names of 64 KiB
+        while not query.done:
+            size = lib.spl_subs(self._handle, query, buffer, 4 * RECORD_BYTES)
+            yield bytes(ffi.buffer(buffer, size)), int(query.total)
 
 
 def _or_null(pointer: Any) -> Any:

@@ -224,10 +224,9 @@ static void conn_unlink(struct core *k, struct conn *c)
                 k->dead[i] = k->dead[--k->ndead];
             else
                 i++;
+        monitor_count_out(k, c);
+        monitor_closed(k, c);
         if (c->acc) conn_drop_subs(k, c);
-        if (c->acc) c->acc->out_msgs += c->out_msgs, c->acc->out_bytes += c->out_bytes;
-        k->stats.out_msgs += c->out_msgs, k->stats.out_bytes += c->out_bytes;
-        c->out_msgs = c->out_bytes = 0;
         if (c->open && c->acc) c->acc->nconns--;
         if (c->counted) {
             atomic_fetch_sub(&k->slot->live, 1);
@@ -260,6 +259,7 @@ static void conn_free(struct core *k, struct conn *c)
     free(c->in);
     free(c->meta);
     free(c->cookie);
+    free(c->about);
     free(c->after_pong);
     free(c->sids);
     responses_free(c);

@@ -81,6 +81,7 @@ void spl_free(spl_core *k)
     }
     for (uint32_t i = 0; i < k->nperms; i++) permissions_free(k->perms[i]);
     mesh_free(k);
+    monitor_free(k);
     output_pool_free(k);
     for (struct chunk *h = k->arenas, *next; h; h = next) next = h->next, free(h);
     if (k->shared) munmap(k->shared, sizeof(struct shared_page) + (size_t)k->cfg.workers * sizeof(struct shared_slot));
@@ -166,10 +167,17 @@ int spl_accepting(spl_core *k, int on)
     return 0;
 }
 
-int spl_account(spl_core *k, const char *name, size_t len)
+int spl_account_find(const spl_core *k, const char *name, size_t len)
 {
     for (uint32_t i = 0; i < k->naccounts; i++)
         if (k->accounts[i]->name_len == len && memcmp(k->accounts[i]->name, name, len) == 0) return (int)i;
+    return -1;
+}
+
+int spl_account(spl_core *k, const char *name, size_t len)
+{
+    int known = spl_account_find(k, name, len);
+    if (known >= 0) return known;
     uint32_t n = k->naccounts;
     struct account **dirty = realloc(k->dirty_accounts, (n + 1) * sizeof *dirty);
     if (!dirty) return -1;
@@ -276,6 +284,7 @@ int spl_conn_accept(spl_core *k, uint64_t handle, int account, spl_perms *perms,
     struct account *a = account_get(k, (uint32_t)account);
     if (!c || !a || !(c->hold & HOLD_CONNECT)) return -1;
     k->now = clock_ms();
+    monitor_count_out(k, c);
     if (c->acc && c->nsubs) conn_drop_subs(k, c); /* a second CONNECT starts afresh */
     if (!c->open || c->acc != a) {
         if (c->open) c->acc->nconns--;
@@ -297,7 +306,7 @@ int spl_conn_accept(spl_core *k, uint64_t handle, int account, spl_perms *perms,
         c->ping_at = k->now + first + random_below(k, (uint32_t)(first / 5 + 1));
         timer_set(k, c);
     }
-    c->last_in = k->now;
+    c->last_in = c->last_active = k->now;
     if (c->verbose) output_write(k, c, "+OK\r\n", 5);
     conn_release_hold(k, c, HOLD_CONNECT);
     end_of_command(k);
@@ -354,10 +363,4 @@ void spl_close_clients(spl_core *k, uint32_t reason)
 
 void spl_set_trace(spl_core *k, int debug, int trace) { k->debug = debug, k->trace = trace; }
 
-void spl_get_stats(const spl_core *k, struct spl_stats *out)
-{
-    *out = k->stats;
-    for (uint32_t i = 0; i < k->cap_conns; i++)
-        if (k->conns[i] && k->conns[i]->kind == KIND_CLIENT)
-            out->out_msgs += k->conns[i]->out_msgs, out->out_bytes += k->conns[i]->out_bytes;
-}
+void spl_get_stats(const spl_core *k, struct spl_stats *out) { *out = k->stats; }

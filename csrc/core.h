@@ -76,7 +76,7 @@ struct account {
     const uint64_t *generation; /* of subs */
     bool dirty_queued;          /* in core->dirty_accounts */
     uint64_t in_msgs, in_bytes, nsubs, nconns, slow_consumers;
-    uint64_t out_msgs, out_bytes; /* of connections that are gone */
+    uint64_t out_msgs, out_bytes;
 };
 
 struct responses; /* allow_responses: reply subjects this connection may publish to */
@@ -91,7 +91,9 @@ struct conn {
     struct permissions *perms;
     struct responses *responses;
     struct chunk *out, *out_last;
-    size_t queued; /* bytes of sealed chunks not yet written */
+    size_t queued;                      /* bytes of sealed chunks not yet written */
+    uint64_t summed_msgs, summed_bytes; /* of out_msgs and out_bytes: what the sums have already */
+    uint64_t last_active;               /* ms; what monitoring calls activity: not PING and PONG */
     /* hot: publishing */
     const struct match *last;
     uint64_t last_generation;
@@ -129,6 +131,11 @@ struct conn {
     uint8_t addr[16];
     uint32_t meta_len, cookie_len, after_pong_len;
     char *meta, *cookie, *after_pong;
+    /* for monitoring */
+    int64_t start_ns; /* since 1970 */
+    uint64_t pinged_ns, rtt_ns, stalled, unsent;
+    char *about; /* user_len bytes of user, then what spl_conn_describe was given */
+    uint32_t user_len, about_len;
     uint32_t peer; /* KIND_PEER: which; KIND_HANDOFF, KIND_LISTENER: unused */
     uint32_t waits_peer;
 };
@@ -223,6 +230,11 @@ struct core {
     uint32_t ndirty_accounts;
     struct control *control, *control_last, *control_taken;
     struct spl_stats stats;
+    /* monitoring: connections that are gone, numbered in the order of closing */
+    struct closed **ring;
+    uint32_t ring_cap;
+    uint64_t ring_first, ring_next;
+    size_t ring_bytes;
 };
 
 /* conn.c */
@@ -293,6 +305,12 @@ void deliver_publish(struct core *k, struct conn *c, struct message *m);
 void deliver_from_peer(struct core *k, struct message *m, const char *queues, uint32_t nqueues, bool queue_only,
                        uint64_t tried);
 
+/* monitor.c */
+void monitor_closed(struct core *k, struct conn *c);
+void monitor_count_out(struct core *k, struct conn *c);
+void monitor_free(struct core *k);
+int64_t clock_real_ns(void);
+
 /* responses.c */
 void responses_grant(struct conn *c, const char *reply, size_t n, uint64_t now);
 bool responses_use(struct conn *c, const char *subject, size_t n, uint64_t now);
@@ -315,6 +333,7 @@ void reactor_watch(struct core *k, struct conn *c);
 void reactor_close_fd(struct core *k, struct conn *c);
 void reactor_runnable(struct core *k, struct conn *c);
 uint64_t clock_ms(void);
+uint64_t clock_ns(void);
 static inline uint32_t random_below(struct core *k, uint32_t n)
 {
     k->rng ^= k->rng << 13, k->rng ^= k->rng >> 7, k->rng ^= k->rng << 17;

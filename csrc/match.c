@@ -456,3 +456,15 @@ const struct match *sublist_match(struct sublist *l, const char *subject, size_t
     fill(l, &l->scratch, z, subject, n);
     return &l->scratch.m;
 }
+
+void sublist_fanout(const struct sublist *l, uint64_t *max, uint64_t *sum)
+{
+    *max = *sum = 0;
+    for (uint32_t i = 0; i < l->nentries; i++) {
+        const struct match *m = &l->entries[i]->m;
+        if (!m->subject) continue;
+        uint64_t n = (uint64_t)m->nplain + m->ngroups;
+        *sum += n;
+        if (n > *max) *max = n;
+    }
+}

@@ -98,6 +98,7 @@ static void slow_consumer(struct core *k, struct conn *c, uint32_t reason)
     else
         event_log(k, c, 4, "Slow Consumer Detected: WriteDeadline of %s exceeded with %zu chunks of %zu total bytes.",
                   k->cfg.write_deadline_text, output_chunks(c), output_pending(c));
+    c->unsent = output_pending(c);
     output_discard(k, c);
     conn_close(k, c, reason);
 }
@@ -282,6 +283,7 @@ void output_flush_dirty(struct core *k)
         k->dirty = c->next_dirty;
         c->dirty = false;
         c->next_dirty = NULL;
+        if (c->out_msgs != c->summed_msgs) monitor_count_out(k, c);
         if (c->closed && c->fd < 0) continue;
         if (c->fd < 0) continue; /* a peer that is not connected yet */
         if (c->blocked) {        /* only the kernel's word makes it writable again; the limit still holds */

@@ -129,7 +129,7 @@ static void do_sub(struct core *k, struct conn *c, const char *line, size_t n)
         return;
     }
     struct arg subject = a[0], queue = count == 3 ? a[1] : (struct arg){a[0].p, 0}, sid = a[count - 1];
-    c->last_in = k->now;
+    c->last_in = c->last_active = k->now;
     if (k->ndead) conn_bury_subs(k); /* a sid is free again as soon as its subscription has had its last message */
     if (queue.n == 5 && memcmp(queue.p, "_sys_", 5) == 0) {
         subscribe_refused(k, c, &subject, &queue, "");
@@ -191,7 +191,7 @@ static void do_unsub(struct core *k, struct conn *c, const char *line, size_t n)
         publish_error(k, c, "processUnsub", line, n);
         return;
     }
-    c->last_in = k->now;
+    c->last_in = c->last_active = k->now;
     struct sub *s = conn_find_sub(c, a[0].p, a[0].n, hash32(a[0].p, a[0].n));
     if (s && !s->dead) {
         int64_t max = count == 2 ? number(a[1].p, a[1].n) : 0;
@@ -248,6 +248,13 @@ static void do_ping(struct core *k, struct conn *c)
         free(c->after_pong);
         c->after_pong = NULL;
     }
+}
+
+static void do_pong(struct core *k, struct conn *c)
+{
+    c->pings_out = 0, c->last_in = k->now;
+    if (c->pinged_ns) c->rtt_ns = clock_ns() - c->pinged_ns;
+    c->pinged_ns = 0;
 }
 
 /* ---- publishing ---- */
@@ -388,6 +395,7 @@ static inline void after_publish(struct core *k, struct conn *c)
             c->hold |= HOLD_STALL;
             c->resume_at = k->now + k->stall_ms;
             k->stats.stalls++;
+            c->stalled++;
             timer_set(k, c);
         }
         k->stall_ms = 0;
@@ -452,7 +460,7 @@ static size_t parse(struct core *k, struct conn *c, const char *buf, size_t n)
             p = lf + 1;
             c->skipping = false;
             if (c->skip_verb == V_PING) do_ping(k, c);
-            if (c->skip_verb == V_PONG) c->pings_out = 0, c->last_in = k->now;
+            if (c->skip_verb == V_PONG) do_pong(k, c);
             continue;
         }
         if (unlikely(!c->open) && *p != 'C' && *p != 'c' && !first_verb_allowed(k, c)) break;
@@ -549,7 +557,7 @@ size_t client_parse(struct core *k, struct conn *c, const char *buf, size_t n)
     uint64_t msgs = c->in_msgs, bytes = c->in_bytes;
     size_t used = parse(k, c, buf, n);
     if (c->in_msgs != msgs) {
-        c->last_in = k->now;
+        c->last_in = c->last_active = k->now;
         c->acc->in_msgs += c->in_msgs - msgs, c->acc->in_bytes += c->in_bytes - bytes;
         k->stats.in_msgs += c->in_msgs - msgs, k->stats.in_bytes += c->in_bytes - bytes;
     }

@@ -30,7 +30,7 @@
 #define SPIN_WORTH 512 /* spinning found something at least every other time */
 #define SPIN_RETRY 64  /* else it is tried now and then */
 
-static uint64_t clock_ns(void)
+uint64_t clock_ns(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -100,6 +100,8 @@ static void begin_client(struct core *k, int fd, const struct sockaddr_storage *
         c->port = ntohs(a->sin6_port);
     }
     c->hold = HOLD_START;
+    c->start_ns = clock_real_ns();
+    c->last_active = k->now;
     k->stats.total_connections++;
     k->stats.connections++;
     atomic_fetch_add(&k->slot->live, 1);

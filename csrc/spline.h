@@ -23,6 +23,7 @@ struct spl_config {
     int64_t max_connections, max_pending;
     uint32_t ping_interval, ping_max, write_deadline, auth_timeout;
     uint32_t cache_entries;
+    uint32_t max_closed;          /* connections that are remembered when they are gone */
     int headers;                  /* the server supports headers */
     int auth_required;            /* the first verb must be CONNECT */
     int no_stall;                 /* no_fast_producer_stall */
@@ -59,7 +60,7 @@ struct spl_conn_info {
 struct spl_stats {
     uint64_t connections, total_connections, subscriptions, in_msgs, in_bytes, out_msgs, out_bytes;
     uint64_t slow_consumers, stalls, mesh_in, mesh_out, mesh_forwarded, interest_drift, interest_batches, barrier_waits;
-    uint64_t refused, accepted_for_others;
+    uint64_t refused, accepted_for_others, stale_connections;
 };
 
 /* NULL: out of memory or descriptors (errno). */
@@ -122,5 +123,88 @@ int spl_control(spl_core *core, const char *data, size_t len);
 int spl_mesh_joined(const spl_core *core); /* every peer's interest is here, and ours is there */
 
 void spl_get_stats(const spl_core *core, struct spl_stats *out);
+
+/* Monitoring. Each call does a bounded amount of work; positions say where to go on and begin as zeros. A position stays valid
+ * while connections come and go. Records are told in one buffer, `size` bytes from one to the next, their texts behind them. */
+enum spl_states { SPL_OPEN = 1, SPL_GONE = 2 };
+enum spl_sort {
+    SPL_SORT_CID,
+    SPL_SORT_SUBS,
+    SPL_SORT_PENDING,
+    SPL_SORT_OUT_MSGS,
+    SPL_SORT_IN_MSGS,
+    SPL_SORT_OUT_BYTES,
+    SPL_SORT_IN_BYTES,
+    SPL_SORT_LAST,
+    SPL_SORT_IDLE,
+    SPL_SORT_UPTIME,
+    SPL_SORT_STOP,
+    SPL_SORT_RTT
+};
+struct spl_select { /* which connections: those for which everything that is asked for is so */
+    uint32_t states, sort;
+    int64_t account; /* id, -1: any */
+    uint64_t cid;    /* 0: any */
+    const char *user;
+    uint32_t user_len; /* 0: any */
+    uint32_t want;     /* at most so many keys from each call */
+    uint64_t at;
+    uint64_t total; /* added up: those in these states and this account */
+    int done;
+};
+struct spl_key { /* ascending order of keys is the order that was asked for */
+    uint64_t key, cid, handle;
+    int64_t stop_ns; /* 0: open */
+    uint64_t reason;
+};
+enum { SPL_SELECT_MOST = 4096 };                                                /* `keys` has room for so many */
+int spl_select(spl_core *core, struct spl_select *query, struct spl_key *keys); /* the number of keys, sorted */
+
+enum { SPL_RECORD_CONN = 1, SPL_RECORD_SUB = 2 };
+struct spl_conn_record { /* account, user and about follow; times are ns since 1970 */
+    uint32_t size, kind;
+    uint64_t cid, in_msgs, in_bytes, out_msgs, out_bytes, pending, stalls, rtt_ns;
+    int64_t start_ns, last_ns, stop_ns; /* stop_ns 0: open */
+    uint32_t nsubs, reason, port, account_len, user_len, about_len;
+    char ip[48];
+};
+struct spl_sub_record { /* subject, queue, sid and account follow */
+    uint32_t size, kind;
+    uint64_t cid, msgs, max;
+    uint32_t subject_len, queue_len, sid_len, account_len;
+};
+struct spl_place {
+    uint32_t index, sub;
+};
+/* What monitoring shows of a connection beyond its counters: its user, and a text that only the owner understands. 0 or -1. */
+int spl_conn_describe(spl_core *core, uint64_t conn, const char *user, size_t user_len, const char *about,
+                      size_t about_len);
+/* Records of the connections `handles` (of those that are still known) and of their subscriptions. Done when at->index is n.
+ * `buf` (8-aligned) must have room for one connection's. Returns how much of it is filled. */
+size_t spl_records(spl_core *core, const uint64_t *handles, uint32_t n, int subs, struct spl_place *at, char *buf,
+                   size_t cap);
+
+struct spl_subs { /* the subscriptions of an account (-1: all) that match the subject `test` (if any) */
+    int64_t account;
+    const char *test;
+    size_t test_len;
+    uint64_t offset, limit; /* which of them get a record */
+    uint64_t total;         /* added up: how many there are */
+    struct spl_place at;
+    int done;
+};
+size_t spl_subs(spl_core *core, struct spl_subs *query, char *buf, size_t cap);
+
+struct spl_account_info {
+    const char *name;
+    size_t name_len;
+    uint64_t conns, subs, in_msgs, in_bytes, out_msgs, out_bytes, slow_consumers;
+    uint64_t inserts, removes, matches, cache_hits, cache_entries; /* of its sublist */
+    uint64_t max_fanout, sum_fanout;                               /* over the cached results, if asked for */
+};
+/* The id of an account that exists, or -1. */
+int spl_account_find(const spl_core *core, const char *name, size_t len);
+/* 0, or -1: there is no account with this id, nor with a higher one. */
+int spl_account_get(spl_core *core, uint32_t id, int fanout, struct spl_account_info *out);
 /* cdef-end */
 #endif

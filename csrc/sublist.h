@@ -112,4 +112,6 @@ void sublist_each_interest(struct sublist *l, interest_fn fn, void *arg);
 uint64_t sublist_announced(const struct sublist *l, const struct sub *sub, uint64_t next);
 
 void sublist_stats(const struct sublist *l, struct sublist_stats *out);
+/* Over the cached results: the most receivers of one, and the sum over all. */
+void sublist_fanout(const struct sublist *l, uint64_t *max, uint64_t *sum);
 #endif
