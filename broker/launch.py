@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import os
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from broker.options import Options
 
 
 @dataclass(slots=True)
 class Launch:
-    """One start of one worker. Every ``int`` that is said to be a descriptor is valid in the child.
+    """One start of one child. Every ``int`` that is said to be a descriptor is valid in the child.
 
-    ``index`` is the worker's number (0 to ``workers`` - 1). ``serial`` is unique for each start of any child
-    and ever increasing: a restarted worker has the same index and a new serial.
+    ``index`` is the worker's number (0 to ``workers`` - 1), or ``workers`` for the gateway. ``serial`` is unique for
+    each start of any child and ever increasing: a restarted worker has the same index and a new serial.
     """
 
     index: int
@@ -33,11 +33,17 @@ class Launch:
     control: int  # our end of the control channel (AF_UNIX, SOCK_SEQPACKET)
     shared: int  # memfd of the page that all processes share
     handoff: list[tuple[int, int]]  # per worker: (receive, send) of an AF_UNIX SOCK_DGRAM pair
+    monitor: bool = False  # there is a gateway, which asks the workers what monitoring shows
+    http: list[int] = field(
+        default_factory=list
+    )  # the gateway's: monitoring's listening sockets, non-blocking
+    started_ns: int = 0  # when the server was started, since 1970
 
     def descriptors(self) -> list[int]:
         """Every descriptor that the child has to inherit for this."""
         return [
             *self.listeners,
+            *self.http,
             self.control,
             self.shared,
             *(descriptor for pair in self.handoff for descriptor in pair),

@@ -27,7 +27,9 @@ from broker.clients import Clients
 from broker.core import Control, Core, EventType
 from broker.launch import Launch, read_launch
 from broker.log import Log
+from broker.mesh.collect import Answers
 from broker.mesh.pipes import Pipes, stream_path
+from broker.monitor.answers import answer
 from broker.protocol.errors import ClosedReason
 from broker.protocol.info import InfoTemplate
 
@@ -67,6 +69,15 @@ class Worker:
         if launch.workers > 1:
             self._pipes = Pipes(launch.run_dir, launch.index, launch.serial, self._log.error)
             self._core.mesh_listen(stream_path(launch.run_dir, launch.index, launch.serial))
+        self._answers: Answers | None = None
+        if launch.monitor:
+            self._answers = Answers(
+                launch.run_dir,
+                launch.index,
+                launch.serial,
+                lambda request: answer(self._core, request),
+                self._pipes.context if self._pipes is not None else None,
+            )
         for fd in launch.listeners:
             self._core.listen(fd)
         if launch.workers > 1:
@@ -84,6 +95,10 @@ class Worker:
         self._core.accepting(False)
         self._core.close_clients(ClosedReason.SERVER_SHUTDOWN)
         self._clients.close()
+        if self._answers is not None:
+            self._loop.remove_reader(self._answers.fileno())
+            self._answers.close()
+            self._answers = None
         if self._pipes is not None:
             self._loop.remove_reader(self._pipes.fileno())
             self._pipes.close()
@@ -98,11 +113,16 @@ class Worker:
         if self._pipes is not None:
             fds.append(self._pipes.fileno())
             self._loop.add_reader(self._pipes.fileno(), self._peers_spoke)
+        if self._answers is not None:
+            fds.append(self._answers.fileno())
+            self._loop.add_reader(self._answers.fileno(), self._asked)
+            self._loop.call_soon(self._asked)
         for fd in fds:
             self._core.watch(fd)
 
     def _turn(self) -> None:
-        for event in self._core.turn(LINGER_US):
+        answering = self._answers is not None and self._answers.busy
+        for event in self._core.turn(0 if answering else LINGER_US):
             if event.type == EventType.PEER_LOST:
                 self._peer_lost(event.reason)
             else:
@@ -134,6 +154,15 @@ class Worker:
         self._check_joined()
         if pipes.pending():
             self._loop.call_soon(self._peers_spoke)
+
+    def _asked(self) -> None:
+        if self._answers is not None and not self._answers.busy and self._answers.receive():
+            self._loop.call_soon(self._answer)
+
+    def _answer(self) -> None:
+        """One step of one answer; what clients have sent meanwhile comes before the next."""
+        if self._answers is not None and self._answers.step():
+            self._loop.call_soon(self._answer)
 
     def _peer_lost(self, peer: int) -> None:
         if self._pipes is not None:

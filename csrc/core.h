@@ -235,6 +235,7 @@ struct core {
     uint32_t ring_cap;
     uint64_t ring_first, ring_next;
     size_t ring_bytes;
+    int64_t real_ahead; /* ns from the monotonic clock to the time of day */
 };
 
 /* conn.c */

@@ -16,6 +16,7 @@
 #define CLOSED_BIT (1ull << 63)
 #define LOOK_AT 4096                    /* connections or subscriptions looked at in one call */
 #define CLOSED_SUBS (16 * 1024)         /* bytes of subscriptions kept of a connection that is gone */
+#define CLOCK_SET 20000000              /* ns: a clock that moved by more was set */
 #define CLOSED_BYTES (32 * 1024 * 1024) /* of all that are gone: then the oldest are forgotten early */
 
 struct closed {
@@ -35,10 +36,17 @@ static size_t padded(size_t n) { return (n + 7) & ~(size_t)7; }
 
 /* ---- records ---- */
 
+/* Activity is noted in milliseconds of the monotonic clock. How far that is from the time of day is looked up anew only
+ * when the clock was set, so that the same moment is always told as the same time. */
+static void clock_compare(struct core *k)
+{
+    int64_t ahead = clock_real_ns() - (int64_t)clock_ns(), moved = ahead - k->real_ahead;
+    if (moved > CLOCK_SET || moved < -CLOCK_SET) k->real_ahead = ahead;
+}
+
 static int64_t last_activity(const struct core *k, const struct conn *c)
 {
-    int64_t ago = k->now > c->last_active ? (int64_t)(k->now - c->last_active) * 1000000 : 0;
-    int64_t at = clock_real_ns() - ago;
+    int64_t at = (int64_t)c->last_active * 1000000 + k->real_ahead;
     return at > c->start_ns ? at : c->start_ns;
 }
 
@@ -143,6 +151,7 @@ void monitor_closed(struct core *k, struct conn *c)
         if (c->sids[i]) subs += sub_record_size(c->sids[i], c->acc);
     struct closed *e = malloc(sizeof *e - sizeof e->head + size + subs);
     if (!e) return;
+    clock_compare(k);
     conn_record(k, c, (char *)&e->head);
     e->account = c->acc ? c->acc->id : UINT32_MAX;
     e->subs_len = (uint32_t)subs;
@@ -283,7 +292,7 @@ static uint32_t select_closed(struct core *k, struct spl_select *q, struct spl_k
 int spl_select(spl_core *k, struct spl_select *q, struct spl_key *keys)
 {
     uint32_t found = 0;
-    k->now = clock_ms();
+    clock_compare(k);
     if (!(q->at & CLOSED_BIT) && (q->states & SPL_OPEN))
         found = select_open(k, q, keys);
     else
@@ -323,7 +332,7 @@ size_t spl_records(spl_core *k, const uint64_t *handles, uint32_t n, int subs, s
                    size_t cap)
 {
     char *to = buf, *end = buf + cap;
-    k->now = clock_ms();
+    clock_compare(k);
     for (; at->index < n; at->index++, at->sub = 0) {
         uint64_t h = handles[at->index];
         if (h & CLOSED_BIT) {

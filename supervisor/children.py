@@ -1,8 +1,11 @@
-"""The workers' lives: start, introduce to each other, watch, replace, stop.
+"""The children's lives: start, introduce to each other, watch, replace, stop.
 
 A worker is starting, bound (its mesh addresses listen), ready (it takes clients), and then dead. Every change
 of who is bound is told to all of them. The first list goes out when all of the first generation are bound, so
 that a server starts as one; afterwards each newcomer joins alone.
+
+The gateway is one more child, started when the server is ready, if there is something for it to do. Clients do not need
+it: nothing waits for it, and however often it dies, it is started again and the server goes on.
 """
 
 from __future__ import annotations
@@ -45,11 +48,13 @@ class Child:
     term_at: float | None = None  # SIGTERM is due
     kill_at: float | None = None  # SIGKILL is due
     last_words: str = ""  # why it cannot start
+    gateway: bool = False
 
     @property
     def name(self) -> str:
         """What the log calls it."""
-        return f"Worker {self.index} (pid {self.process.pid})"
+        what = "Gateway" if self.gateway else f"Worker {self.index}"
+        return f"{what} (pid {self.process.pid})"
 
 
 class Children:
@@ -80,7 +85,8 @@ class Children:
         self._serial = 0
         self._living: dict[int, Child] = {}
         self._restarts: dict[int, float] = {}  # index -> when
-        self._deaths = [Deaths(policy) for _ in range(launch.workers)]
+        self._gateway = launch.workers  # its index
+        self._deaths = [Deaths(policy) for _ in range(launch.workers + 1)]
         self._boot_deaths = 0
         self._introduced = False  # the first list has been sent
         self._stopping_since: float | None = None
@@ -92,7 +98,7 @@ class Children:
         return len(self._living)
 
     def pids(self) -> list[int]:
-        """Their process ids, by worker number."""
+        """Their process ids, by worker number, the gateway's last."""
         return [child.process.pid for _, child in sorted(self._living.items())]
 
     def start(self) -> None:
@@ -178,27 +184,29 @@ class Children:
         return f"gave no sign of life for {silence:.1f}s" if silence > self._policy.beat_timeout else ""
 
     def _spawn(self, index: int) -> None:
-        """Start one worker. OSError: no descriptors, memory or processes left."""
+        """Start one child. OSError: no descriptors, memory or processes left."""
         serial = self._serial + 1
         channel, theirs = Channel.pair()
         with theirs:
             try:
-                process = self._execute(
-                    replace(self._launch, index=index, serial=serial, control=theirs.fileno())
-                )
+                launch = replace(self._launch, index=index, serial=serial, control=theirs.fileno())
+                if index == self._gateway:
+                    process = self._execute(gateway_argv(), replace(launch, listeners=[], handoff=[]))
+                else:
+                    process = self._execute(self._argv, replace(launch, http=[]))
             except BaseException:
                 channel.close()
                 raise
         self._serial = serial
-        child = Child(index, serial, process, channel, time.monotonic())
+        child = Child(index, serial, process, channel, time.monotonic(), gateway=index == self._gateway)
         self._living[index] = child
         self._selector.register(channel, selectors.EVENT_READ, lambda events: self._spoke(child, events))
 
-    def _execute(self, launch: Launch) -> subprocess.Popen[bytes]:
+    def _execute(self, argv: Sequence[str], launch: Launch) -> subprocess.Popen[bytes]:
         memory = write_launch(launch)
         try:
             return subprocess.Popen(
-                [*self._argv, str(memory)],
+                [*argv, str(memory)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[memory, *launch.descriptors()],
                 env=self._environment,
@@ -211,7 +219,8 @@ class Children:
         try:
             self._spawn(index)
         except OSError as error:
-            self._plan(index, f"Could not start worker {index}: {system_text(error)}")
+            who = "the gateway" if index == self._gateway else f"worker {index}"
+            self._plan(index, f"Could not start {who}: {system_text(error)}")
 
     def _spoke(self, child: Child, events: int) -> None:
         """The control channel of a child is ready."""
@@ -240,7 +249,7 @@ class Children:
                 self._log.warn(f"{child.name} says what is not understood: {str(message)[:200]}")
 
     def _became_ready(self, child: Child) -> None:
-        if self.served:
+        if self.served and not (child.gateway and not self._deaths[self._gateway].times):
             self._log.info(f"{child.name} is ready")
             return
         self._log.debug(f"{child.name} is ready")
@@ -249,14 +258,17 @@ class Children:
             self.served = True
             if self._stopping_since is None:
                 self._log.info("Server is ready")
+                if self._launch.monitor:
+                    self._respawn(self._gateway)
 
     def _introduce(self) -> None:
         """Tell everybody who is there."""
         there = [child for _, child in sorted(self._living.items()) if child.bound]
-        if not self._introduced and len(there) < self._launch.workers:
+        workers = [child for child in there if not child.gateway]
+        if not self._introduced and len(workers) < self._launch.workers:
             return
         self._introduced = True
-        peers = [[child.index, child.serial] for child in there]
+        peers = [[child.index, child.serial] for child in workers]
         for child in there:
             self._send(child, {"op": "peers", "peers": peers})
 
@@ -290,15 +302,17 @@ class Children:
             return
         if child.bound:
             self._introduce()
-        if code == CANNOT_START and not self.served:
+        if code == CANNOT_START and not self.served and not child.gateway:
             self.failure = child.last_words or f"Worker {child.index} could not start"
             return
         self._plan(child.index, f"{child.name} {how_it_ended(code)}" + suffix(child.last_words))
 
     def _plan(self, index: int, what: str) -> None:
-        """A worker is missing: log why, and decide when to start the next one."""
+        """A child is missing: log why, and decide when to start the next one."""
         now = time.monotonic()
         delay = self._deaths[index].add(now)
+        if index == self._gateway and delay is None:
+            delay = self._policy.max_delay
         if not self.served:
             self._boot_deaths += 1
             if self._boot_deaths > self._policy.max_boot_deaths:
@@ -317,6 +331,11 @@ class Children:
 def default_argv() -> list[str]:
     """The command that starts a worker. ``-P``: modules in the working directory are none of ours."""
     return [sys.executable, "-P", "-m", "broker.worker"]
+
+
+def gateway_argv() -> list[str]:
+    """The command that starts the gateway."""
+    return [sys.executable, "-P", "-m", "broker.gateway"]
 
 
 def child_environment(own: Mapping[str, str]) -> dict[str, str]:

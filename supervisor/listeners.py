@@ -1,7 +1,8 @@
-"""The client listening sockets: bound once here, inherited by every worker, alive until the server ends.
+"""The listening sockets, for clients and for monitoring: bound once here, inherited by the children, alive until the
+server ends.
 
-A worker's death therefore refuses nobody: new connections wait in the kernel until another worker accepts
-them.
+A child's death therefore refuses nobody: new connections wait in the kernel until another worker, or the next
+gateway, accepts them.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from broker.options import Options
 from supervisor.errors import StartError, system_text
 
 BACKLOG: Final = 4096
 MAX_PORT: Final = 65535
+CLIENT_FAILURE: Final = 'Error listening on port: {shown}, "{what}"'
+MONITOR_FAILURE: Final = "Can't start monitoring: can't listen to the monitor port: {what}"
 _WILDCARDS: Final = ("", "0.0.0.0", "::")
 # A random port is free for IPv4, but perhaps not for IPv6: then another one is tried.
 _RANDOM_TRIES: Final = 50
@@ -55,19 +59,19 @@ def join_host_port(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def listen(host: str, port: int) -> Listeners:
-    """Bind ``host`` and a port (-1 or 0: any free one). StartError: cannot, in nats-server's words.
+def listen(host: str, port: int, failure: str = CLIENT_FAILURE) -> Listeners:
+    """Bind ``host`` and a port (-1 or 0: any free one). StartError: cannot, in nats-server's words (``failure``).
 
     A wildcard host means IPv4 and IPv6, as for nats-server: "localhost" of a client may be either. They are
     two sockets, so that IPv4 addresses look like IPv4 addresses.
     """
     shown = join_host_port(host, port)
     if not -1 <= port <= MAX_PORT:
-        raise StartError(f'Error listening on port: {shown}, "listen tcp: address {port}: invalid port"')
+        raise StartError(failure.format(shown=shown, what=f"listen tcp: address {port}: invalid port"))
     if host in _WILDCARDS:
         targets: list[Target] = [(socket.AF_INET, ("0.0.0.0", 0)), (socket.AF_INET6, ("::", 0))]
     else:
-        targets = [_resolve(host, shown)]
+        targets = [_resolve(host, shown, failure)]
     tries = _RANDOM_TRIES if port <= 0 else 1
     while True:
         tries -= 1
@@ -77,17 +81,24 @@ def listen(host: str, port: int) -> Listeners:
             if tries and error.errno == errno.EADDRINUSE:
                 continue
             what = f"listen tcp {shown}: bind: {system_text(error)}"
-            raise StartError(f'Error listening on port: {shown}, "{what}"') from error
+            raise StartError(failure.format(shown=shown, what=what)) from error
         return Listeners(host, sockets[0].getsockname()[1], sockets)
 
 
-def _resolve(host: str, shown: str) -> Target:
+def listen_monitor(options: Options) -> Listeners | None:
+    """The listening sockets of HTTP monitoring, if it is wanted. StartError: cannot, in nats-server's words."""
+    if not options.http_port and not options.https_port:
+        return None
+    return listen(options.http_host or options.host, options.http_port or options.https_port, MONITOR_FAILURE)
+
+
+def _resolve(host: str, shown: str, failure: str) -> Target:
     """The one address of a host to listen on: the first IPv4 one, or else the first."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         what = f"listen tcp: lookup {host}: no such host"
-        raise StartError(f'Error listening on port: {shown}, "{what}"') from error
+        raise StartError(failure.format(shown=shown, what=what)) from error
     family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
     return family, address
 

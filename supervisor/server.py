@@ -6,6 +6,7 @@ import os
 import selectors
 import signal
 import socket
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -23,7 +24,7 @@ from supervisor.files import make_run_dir, remove_pid_file, write_pid_file
 from supervisor.heartbeat import SharedPage
 from supervisor.identity import new_server_id
 from supervisor.limits import check_descriptors
-from supervisor.listeners import Listeners, listen
+from supervisor.listeners import Listeners, listen, listen_monitor
 from supervisor.live import make_live_options
 from supervisor.policy import Policy
 from supervisor.ports import port_urls, write_ports_file
@@ -82,6 +83,9 @@ def _run(
     check_descriptors(workers, options.max_connections, log)
     listeners = listen(options.host, options.port)  # first: a second server with these options ends here
     undo.callback(listeners.close)
+    monitor = listen_monitor(options)
+    if monitor is not None:
+        undo.callback(monitor.close)
     pid_file = undo.enter_context(ExitStack())
     if options.pid_file:
         write_pid_file(options.pid_file, os.getpid())
@@ -91,20 +95,23 @@ def _run(
     try:
         live = make_live_options(replace(options, port=listeners.port))
         undo.callback(live.close)
-        page = SharedPage(workers)
+        page = SharedPage(workers + 1)  # and the gateway
         undo.callback(page.close)
         launch = Launch(
             index=-1,
             serial=0,
             workers=workers,
             run_dir=run_dir.path,
-            options=replace(options, port=listeners.port, workers=workers),
+            options=_bound(options, listeners, monitor, workers),
             server_id=server_id,
             server_pid=os.getpid(),
             listeners=listeners.descriptors(),
             control=-1,
             shared=page.descriptor,
             handoff=[_datagram_pair(undo) for _ in range(workers)],
+            monitor=monitor is not None,
+            http=monitor.descriptors() if monitor is not None else [],
+            started_ns=time.time_ns(),
         )
         selector = undo.enter_context(selectors.DefaultSelector())
     except OSError as error:
@@ -112,24 +119,42 @@ def _run(
     children = Children(worker_argv, launch, page, selector, log, policy)
     undo.callback(children.kill)
     children.start()
+    if monitor is not None:
+        log.info(f"Starting http{'s' if options.https_port else ''} monitor on {monitor.address}")
     log.info(f"Listening for client connections on {listeners.address}")
     if options.ports_file_dir:
-        _write_ports_file(options, listeners, log, undo)
+        _write_ports_file(options, listeners, monitor, log, undo)
     code = _loop(signals, selector, children, log)
     if code == 0 or children.served:
         pid_file.pop_all()  # as nats-server does, leave it
     return code
 
 
-def _write_ports_file(options: Options, listeners: Listeners, log: Log, undo: ExitStack) -> None:
+def _write_ports_file(
+    options: Options, listeners: Listeners, monitor: Listeners | None, log: Log, undo: ExitStack
+) -> None:
     """Say in a file where the server can be reached, until ``undo``. A server that cannot do that serves all the same."""
     scheme = "nats" if options.tls is None else "tls"
     ports = {"nats": port_urls(scheme, listeners.host, listeners.port)}
+    if monitor is not None:
+        ports["monitoring"] = port_urls("https" if options.https_port else "http", monitor.host, monitor.port)
     file = write_ports_file(options.ports_file_dir, program_name(), ports)
     if isinstance(file, str):
         log.error(file)
     else:
         undo.callback(lambda: log.error(failure) if (failure := file.remove()) else None)
+
+
+def _bound(options: Options, clients: Listeners, monitor: Listeners | None, workers: int) -> Options:
+    """The options with what was left open decided."""
+    return replace(
+        options,
+        port=clients.port,
+        workers=workers,
+        http_host=monitor.host if monitor is not None else options.http_host,
+        http_port=monitor.port if monitor is not None and options.http_port else options.http_port,
+        https_port=monitor.port if monitor is not None and options.https_port else options.https_port,
+    )
 
 
 def _datagram_pair(undo: ExitStack) -> tuple[int, int]:

@@ -33,12 +33,17 @@ class Pipes:
         """Bind the receiving socket. Raises zmq.ZMQError."""
         self._run_dir = run_dir
         self._report = report
-        self._context = zmq.Context(io_threads=1)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._dealers: dict[int, tuple[int, zmq.Socket[bytes]]] = {}
         self._router = self._context.socket(zmq.ROUTER)
         self._router.set(zmq.RCVHWM, 0)  # bounded by the window of unacknowledged batches
         self._router.set(zmq.LINGER, 0)
         self._router.bind(control_address(run_dir, index, serial))
+
+    @property
+    def context(self) -> zmq.Context[zmq.Socket[bytes]]:
+        """The worker's only context, for other sockets of the same process."""
+        return self._context
 
     def fileno(self) -> int:
         """Readable (edge-triggered) when a message may have come."""

@@ -1,0 +1,149 @@
+"""The gateway's life: the server's face to its operators, and later to other servers.
+
+In this form it serves monitoring over HTTP: it asks the workers, adds up what they say, and answers. No client needs it, so
+it may die and be started again at any time; connections to its ports wait meanwhile, because the listening sockets
+are the supervisor's.
+
+Exit codes: those of a worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+import time
+
+import uvloop
+
+from broker.launch import Launch, read_launch
+from broker.log import Log
+from broker.mesh.collect import Questions
+from broker.monitor.http import HttpServer
+from broker.monitor.routes import Routes
+from broker.monitor.state import Server
+from broker.monitor.tls import server_context
+from broker.shared import Page
+
+CANNOT_BEGIN = 3
+BEAT_SECONDS = 0.5
+SAMPLE_SECONDS = 1.0
+
+
+class Gateway:
+    """One gateway process."""
+
+    def __init__(self, launch: Launch) -> None:
+        """Raises OSError or zmq.ZMQError if sockets cannot be made."""
+        options = launch.options
+        self._launch = launch
+        self._loop = asyncio.get_running_loop()
+        self._log = Log(launch.server_pid, options.logtime, options.debug, options.trace)
+        self._stopped: asyncio.Future[int] = self._loop.create_future()
+        self._control = socket.socket(fileno=launch.control)
+        self._control.setblocking(False)
+        self._page = Page(launch.shared, launch.index)
+        self._questions = Questions(launch.run_dir)
+        self._server = Server(launch, self._questions, self._page)
+        self._http = HttpServer(Routes(self._server, self._log), self._log)
+        self._ready = False
+        self._loop.add_reader(self._control, self._supervisor_spoke)
+
+    async def run(self) -> int:
+        """Serve until told to stop; returns the exit code."""
+        self._tell({"op": "bound"})
+        beating = self._loop.create_task(self._beat())
+        sampling = self._loop.create_task(self._sample())
+        code = await self._stopped
+        self._loop.remove_reader(self._control)
+        beating.cancel()
+        sampling.cancel()
+        await self._http.close()
+        self._questions.close()
+        return code
+
+    async def _listen(self) -> None:
+        """Begin to answer; not before the workers are known, who have the answers."""
+        try:
+            options = self._launch.options
+            tls = server_context(options) if options.https_port else None
+            for descriptor in self._launch.http:
+                await self._http.listen(descriptor, tls)
+        except (OSError, ValueError) as error:
+            self._tell({"op": "fatal", "text": f"monitoring: {error}"})
+            self._stopped.set_result(CANNOT_BEGIN)
+            return
+        self._tell({"op": "ready"})
+
+    async def _beat(self) -> None:
+        while True:
+            self._page.beat()
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def _sample(self) -> None:
+        """Once a second, for rates."""
+        due = time.monotonic()
+        while True:
+            await self._server.sample()
+            due = max(due + SAMPLE_SECONDS, time.monotonic())
+            await asyncio.sleep(due - time.monotonic())
+
+    def _supervisor_spoke(self) -> None:
+        while True:
+            try:
+                packet = self._control.recv(65536)
+            except BlockingIOError:
+                return
+            if not packet:  # the supervisor is gone, and with it the server
+                os._exit(0)
+            message = json.loads(packet)
+            if message["op"] == "stop":
+                if not self._stopped.done():
+                    self._stopped.set_result(0)
+            elif message["op"] == "peers":
+                self._server.meet([(index, serial) for index, serial in message["peers"]])
+                if not self._ready:
+                    self._ready = True
+                    self._loop.create_task(self._listen())
+
+    def _tell(self, message: dict[str, str]) -> None:
+        try:
+            self._control.send(json.dumps(message).encode())
+        except OSError as error:
+            self._log.error(f"gateway: the supervisor does not listen: {error}")
+
+
+async def serve(launch: Launch) -> int:
+    """Run the gateway; returns the exit code."""
+    gateway = Gateway(launch)
+    gc.collect()
+    gc.freeze()  # what start-up made stays: collections need not look at it again
+    return await gateway.run()
+
+
+def main() -> None:
+    """Entry point of `python -m broker.gateway FD`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C reaches the supervisor, which stops us
+    faulthandler.enable()
+    launch = read_launch(int(sys.argv[1]))
+    loop = uvloop.new_event_loop()
+    try:
+        code = loop.run_until_complete(serve(launch))
+    except Exception as error:
+        text = f"gateway: {type(error).__name__}: {error}"
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(launch.control)) as control:
+            control.send(json.dumps({"op": "fatal", "text": text}).encode())
+        faulthandler.disable()
+        raise SystemExit(CANNOT_BEGIN) from error
+    sys.stdout.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Monitoring: what the server tells its operators, over HTTP."""

@@ -1,0 +1,69 @@
+"""/accountz and /accstatz: the accounts, and what goes through them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from broker.monitor.encode import time_text
+from broker.monitor.query import Query, QueryError
+from broker.monitor.state import Server
+from broker.monitor.subsz import sublist_stats
+
+
+async def accountz(server: Server, query: Query) -> dict[str, Any]:
+    """The answer. Raises QueryError."""
+    name = query.text("acc")
+    accounts = await server.accounts(fanout=bool(name))
+    fields = server.envelope()
+    if not server.options.no_system_account:
+        fields["system_account"] = server.system_account
+    if not name:
+        return {**fields, "accounts": list(accounts)}
+    if name not in accounts:
+        raise QueryError(f"Account {name} does not exist")
+    sums = accounts[name]
+    detail: dict[str, Any] = {"account_name": name, "update_time": time_text(server.loaded_ns)}
+    if name == server.system_account:
+        detail["is_system"] = True
+    detail |= {
+        "expired": False,
+        "complete": True,
+        "jetstream_enabled": False,
+        "leafnode_connections": 0,
+        "client_connections": sums["conns"],
+        "subscriptions": sums["subs"],
+        "name_tag": name,
+        "sublist_stats": sublist_stats(sums),
+    }
+    return {**fields, "account_detail": detail}
+
+
+async def accstatz(server: Server, query: Query) -> dict[str, Any]:
+    """The answer. Raises QueryError."""
+    unused = query.flag("unused")
+    entries = [
+        _entry(name, sums) for name, sums in (await server.accounts()).items() if unused or sums["conns"]
+    ]
+    return {**server.envelope(), "account_statz": entries}
+
+
+def _entry(name: str, sums: Counter[str]) -> dict[str, Any]:
+    return {
+        "acc": name,
+        "name": name,
+        "conns": sums["conns"],
+        "leafnodes": 0,
+        "total_conns": sums["conns"],
+        "num_subscriptions": sums["subs"],
+        "sent": _traffic(sums["out_msgs"], sums["out_bytes"]),
+        "received": _traffic(sums["in_msgs"], sums["in_bytes"]),
+        "slow_consumers": sums["slow_consumers"],
+    }
+
+
+def _traffic(msgs: int, size: int) -> dict[str, Any]:
+    def of_links() -> dict[str, int]:
+        return {"msgs": 0, "bytes": 0}
+
+    return {"msgs": msgs, "bytes": size, "gateways": of_links(), "routes": of_links(), "leafs": of_links()}

@@ -1,0 +1,214 @@
+"""/connz: the connections, in pages.
+
+In two steps, so that only what is shown is told: every worker sorts and sends the keys of its first connections, the page is cut
+from all of them, and then each worker describes its part of the page.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any, Final
+
+from broker.mesh.collect import Request
+from broker.monitor.answers import TOTAL
+from broker.monitor.encode import time_text, uptime_text
+from broker.monitor.query import Query, QueryError
+from broker.monitor.state import Server
+from broker.options.gotext import format_duration
+from broker.protocol.errors import reason_text
+from broker.records import ConnRecord, Key, Sort, State, SubRecord, read_keys, read_records
+
+_STATES: Final = {
+    "": State.OPEN,
+    "open": State.OPEN,
+    "closed": State.CLOSED,
+    "any": State.OPEN | State.CLOSED,
+    "all": State.OPEN | State.CLOSED,
+}
+_SORTS: Final = {
+    "": Sort.CID,
+    "cid": Sort.CID,
+    "start": Sort.CID,
+    "subs": Sort.SUBS,
+    "pending": Sort.PENDING,
+    "msgs_to": Sort.OUT_MSGS,
+    "msgs_from": Sort.IN_MSGS,
+    "bytes_to": Sort.OUT_BYTES,
+    "bytes_from": Sort.IN_BYTES,
+    "last": Sort.LAST,
+    "idle": Sort.IDLE,
+    "uptime": Sort.UPTIME,
+    "stop": Sort.STOP,
+    "reason": Sort.CID,  # in the order of texts, which only we know
+    "rtt": Sort.RTT,
+}
+_ALL: Final = 1 << 32
+
+# What a client's description may hold, in the order in which it is shown.
+_OF_CLIENT: Final = ("name", "lang", "version", "tls_version", "tls_cipher_suite")
+_OF_CLIENT_AUTH: Final = ("tls_peer_certs",)
+
+
+async def connz(server: Server, query: Query) -> dict[str, Any]:
+    """The answer. Raises QueryError."""
+    sort = query.text("sort")
+    auth = query.flag("auth")
+    subs, detail = query.subs()
+    offset, limit = query.page()
+    cid = query.unsigned("cid")
+    state = _STATES.get(query.text("state").lower())
+    if state is None:
+        raise QueryError(f"Error decoding state for {query.text('state')}")
+    if sort not in _SORTS:
+        raise QueryError(f"invalid sorting option: {sort}")
+    if sort in ("stop", "reason") and state != State.CLOSED:
+        raise QueryError(f"sort by {sort} only valid on closed connections")
+    if cid:
+        limit = 1
+    account = query.text("acc")
+    if account and account not in await server.accounts():
+        return {**_envelope(server, [], 0, offset, limit), "server_id": "", "connections": None}
+    everyone = query.text("mqtt_client") == ""  # there are no MQTT clients
+    selection: Request = {
+        "op": "select",
+        "states": int(state),
+        "sort": int(_SORTS[sort]),
+        "account": account,
+        "cid": cid,
+        "user": query.text("user"),
+        # More than all there can be is all; and of closed ones the oldest may have to go first.
+        "want": min(offset + limit, _ALL) if state == State.OPEN else _ALL,
+    }
+    keys, total = await _select(server, selection)
+    if state != State.OPEN:  # one that was closed while we looked may have been seen twice
+        keys = list({key.cid: (key, index) for key, index in keys}.values())
+        keys, total = _newest(keys, total, server.options.max_closed_clients)
+    keys.sort(
+        key=(lambda entry: (reason_text(entry[0].reason), entry[0].cid)) if sort == "reason" else _in_order
+    )
+    page = keys[offset : offset + limit] if everyone else []
+    records = await _describe(server, page, subs or detail)
+    now = time.time_ns()
+    connections = [_entry(record, now, auth, subs, detail) for record in records]
+    return _envelope(server, connections, total, offset, limit)
+
+
+_Chosen = tuple[Key, int]  # a connection, and its worker
+
+
+def _in_order(entry: _Chosen) -> tuple[int, int]:
+    return entry[0].key, entry[0].cid
+
+
+async def _select(server: Server, selection: Request) -> tuple[list[_Chosen], int]:
+    keys: list[_Chosen] = []
+    total = 0
+    for index, parts in (await server.questions.ask(selection)).items():
+        if parts:
+            total += TOTAL.unpack_from(parts[-1])[0]
+        keys += [(key, index) for part in parts for key in read_keys(part[TOTAL.size :])]
+    return keys, total
+
+
+def _newest(keys: list[_Chosen], total: int, most: int) -> tuple[list[_Chosen], int]:
+    """Every worker remembers as many closed connections as the server shall show: of all, the newest count."""
+    closed = [entry for entry in keys if entry[0].stop_ns]
+    surplus = len(closed) - max(most, 0)
+    if surplus <= 0:
+        return keys, total
+    closed.sort(key=lambda entry: entry[0].stop_ns)
+    dropped = {entry[0].cid for entry in closed[:surplus]}
+    return [entry for entry in keys if not (entry[0].stop_ns and entry[0].cid in dropped)], total - surplus
+
+
+async def _describe(server: Server, page: list[_Chosen], subs: bool) -> list[ConnRecord]:
+    """The records of a page, in its order. A connection that has closed in the meantime is missing."""
+    requests: dict[int, Request] = {}
+    for key, index in page:
+        request = requests.setdefault(index, {"op": "records", "handles": [], "subs": subs})
+        request["handles"].append(key.handle)
+    known: dict[int, ConnRecord] = {}
+    for parts in (await server.questions.ask_each(requests)).values():
+        known.update((record.cid, record) for record in read_records(parts))
+    return [known[key.cid] for key, _ in page if key.cid in known]
+
+
+def _envelope(
+    server: Server, connections: list[dict[str, Any]], total: int, offset: int, limit: int
+) -> dict[str, Any]:
+    return {
+        **server.envelope(),
+        "num_connections": len(connections),
+        "total": total,
+        "offset": offset,
+        "limit": limit,
+        "connections": connections,
+    }
+
+
+def _entry(r: ConnRecord, now: int, auth: bool, subs: bool, detail: bool) -> dict[str, Any]:
+    about: dict[str, Any] = json.loads(r.about) if r.about else {}
+    end = r.stop_ns or now
+    fields: dict[str, Any] = {
+        "cid": r.cid,
+        "kind": "Client",
+        "type": "nats",
+        "ip": r.ip,
+        "port": r.port,
+        "start": time_text(r.start_ns),
+        "last_activity": time_text(r.last_ns),
+    }
+    if r.stop_ns:
+        fields["stop"] = time_text(r.stop_ns)
+        fields["reason"] = reason_text(r.reason)
+    fields |= {
+        "rtt": format_duration(r.rtt_ns / 1e9),
+        "uptime": uptime_text(end - r.start_ns),
+        "idle": uptime_text(end - r.last_ns),
+        "pending_bytes": r.pending,
+        "in_msgs": r.in_msgs,
+        "out_msgs": r.out_msgs,
+        "in_bytes": r.in_bytes,
+        "out_bytes": r.out_bytes,
+    }
+    if r.stalls:
+        fields["stalls"] = r.stalls
+    fields["subscriptions"] = r.nsubs
+    _copy(about, _OF_CLIENT, fields)
+    if auth:
+        _copy(about, _OF_CLIENT_AUTH, fields)
+    _copy(about, ("tls_first",), fields)
+    if auth:
+        if r.user:
+            fields["authorized_user"] = r.user
+        if r.account and r.account != "$G":
+            fields["account"] = r.account
+    if subs and r.subs:
+        fields["subscriptions_list"] = [sub.subject for sub in r.subs]
+    if detail and r.subs:
+        fields["subscriptions_list_detail"] = [sub_entry(sub, account=bool(r.stop_ns)) for sub in r.subs]
+    if auth and r.account:
+        fields["name_tag"] = r.account
+    return fields
+
+
+def _copy(source: dict[str, Any], names: tuple[str, ...], to: dict[str, Any]) -> None:
+    for name in names:
+        if name in source:
+            to[name] = source[name]
+
+
+def sub_entry(sub: SubRecord, account: bool) -> dict[str, Any]:
+    """One subscription with details."""
+    fields: dict[str, Any] = {}
+    if account:
+        fields |= {"account": sub.account, "account_tag": sub.account}
+    fields["subject"] = sub.subject
+    if sub.queue:
+        fields["qgroup"] = sub.queue
+    fields |= {"sid": sub.sid, "msgs": sub.msgs}
+    if sub.max:
+        fields["max"] = sub.max
+    fields["cid"] = sub.cid
+    return fields

@@ -1,0 +1,60 @@
+"""/processz, an addition of ours: every process of the server, and the last minutes' rates. The live page is made of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from broker.monitor.encode import time_text
+from broker.monitor.query import Query
+from broker.monitor.state import Process, Sample, Server
+
+
+async def processz(server: Server, query: Query) -> dict[str, Any]:
+    """The answer. Raises QueryError."""
+    with_history = query.flag("history")
+    sums = await server.sums()
+    fields = {
+        **server.envelope(),
+        "worker_restarts": server.restarts,
+        "accepting": server.accepting,
+        "interest_drift": sums["interest_drift"],
+        "stalls": sums["stalls"],
+        "slow_consumers": sums["slow_consumers"],
+        "processes": [_process(process) for process in server.processes()],
+    }
+    if server.history:
+        fields["sample"] = _sample(server.history[-1])
+    if with_history:
+        fields["history"] = [_sample(sample) for sample in server.history]
+    return fields
+
+
+def _process(process: Process) -> dict[str, Any]:
+    fields: dict[str, Any] = {"role": process.role}
+    if process.role == "worker":
+        fields["index"] = process.index
+    fields |= {"pid": process.pid, "healthy": process.healthy, "cpu": round(process.cpu, 1)}
+    fields["mem"] = process.usage.resident if process.usage is not None else 0
+    if process.role == "worker":
+        fields["silence_ms"] = process.silence_ms
+        for name in ("connections", "total_connections", "subscriptions", "slow_consumers", "stalls"):
+            fields[name] = process.stats.get(name, 0)
+        fields["rates"] = _rates(process.rates)
+    return fields
+
+
+def _sample(sample: Sample) -> dict[str, Any]:
+    return {
+        "time": time_text(sample.time_ns),
+        "connections": sample.connections,
+        "subscriptions": sample.subscriptions,
+        "cpu": round(sample.cpu, 1),
+        **_rates(sample.rates),
+    }
+
+
+def _rates(rates: dict[str, float]) -> dict[str, int]:
+    return {
+        f"{name}_per_second": round(rates.get(name, 0.0))
+        for name in ("in_msgs", "out_msgs", "in_bytes", "out_bytes")
+    }

@@ -1,0 +1,207 @@
+"""The server as monitoring sees it: asks the workers, keeps what lies between two questions (rates, the counters of the dead)."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from broker.launch import Launch
+from broker.mesh.collect import Questions
+from broker.monitor.tally import Tally
+from broker.monitor.usage import Usage, usage_of
+from broker.options import Options
+from broker.shared import Page
+
+SAMPLES: Final = 180  # seconds of history
+RATES: Final = ("in_msgs", "out_msgs", "in_bytes", "out_bytes")
+
+
+@dataclass(slots=True)
+class Sample:
+    """The server at one moment; rates are per second since the sample before."""
+
+    time_ns: int
+    connections: int = 0
+    subscriptions: int = 0
+    cpu: float = 0.0  # percent of one core
+    rates: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Process:
+    """One process of the server. ``index`` -1: the supervisor."""
+
+    role: str
+    index: int
+    pid: int
+    serial: int = 0
+    usage: Usage | None = None
+    cpu: float = 0.0  # percent of one core, over the last second
+    healthy: bool = True
+    silence_ms: int = 0
+    stats: dict[str, int] = field(default_factory=dict)
+    rates: dict[str, float] = field(default_factory=dict)
+
+
+class Server:
+    """All that the endpoints need. Everything that waits is a question to the workers."""
+
+    def __init__(self, launch: Launch, questions: Questions, page: Page) -> None:
+        self.options: Options = launch.options
+        self.server_id = launch.server_id
+        self.started_ns = launch.started_ns
+        self.loaded_ns = launch.started_ns  # the configuration
+        self.questions = questions
+        self.requests: Counter[str] = Counter()
+        self.history: deque[Sample] = deque(maxlen=SAMPLES)
+        self.restarts = 0
+        self._page = page
+        self._workers = launch.workers
+        self._index = launch.index
+        self._supervisor = launch.server_pid
+        self._tally = Tally()
+        self._met = False
+        self._usages: dict[int, tuple[float, Usage, float]] = {}  # pid: when, what, percent
+        self._previous: dict[int, tuple[float, dict[str, int]]] = {}  # serial: when, stats
+        self._worker_rates: dict[int, dict[str, float]] = {}
+
+    @property
+    def name(self) -> str:
+        """The server's name."""
+        return self.options.server_name or self.server_id
+
+    @property
+    def accepting(self) -> bool:
+        """Does any worker take clients?"""
+        return any(self._page.accepting(index) for index in range(self._workers))
+
+    def meet(self, workers: Iterable[tuple[int, int]]) -> None:
+        """The supervisor's list of who there is."""
+        listed = list(workers)
+        known = set(self.questions.workers().values())
+        self.restarts += sum(self._met and serial not in known for _, serial in listed)
+        self._met = True
+        self.questions.meet(listed)
+        alive = {serial for _, serial in listed}
+        self._tally.keep(alive)
+        for table in (self._previous, self._worker_rates):
+            for serial in set(table) - alive:
+                del table[serial]
+
+    async def sums(self) -> Counter[str]:
+        """The counters of the whole server, as of now."""
+        for index, parts in (await self.questions.ask({"op": "stats"})).items():
+            serial = self.questions.workers().get(index)
+            if serial is not None:
+                self._tally.update(serial, json.loads(parts[0]))
+        return self._tally.sums()
+
+    async def accounts(self, fanout: bool = False) -> dict[str, Counter[str]]:
+        """The counters of every account that anybody uses, and of the configured ones."""
+        names = [account.name for account in self.options.accounts]
+        accounts: dict[str, Counter[str]] = {name: Counter() for name in self.known_accounts(names)}
+        for parts in (await self.questions.ask({"op": "accounts", "fanout": fanout})).values():
+            for part in parts:
+                for info in json.loads(part):
+                    sums = accounts.setdefault(info.pop("name"), Counter())
+                    most = max(sums["max_fanout"], info["max_fanout"])
+                    sums.update(info)
+                    sums["max_fanout"] = most
+        return accounts
+
+    def known_accounts(self, names: Iterable[str]) -> list[str]:
+        """The names of all accounts, with those that need no configuration."""
+        system = [] if self.options.no_system_account else [self.system_account]
+        return list(dict.fromkeys(["$G", *names, *system]))
+
+    @property
+    def system_account(self) -> str:
+        """The system account's name."""
+        return self.options.system_account or "$SYS"
+
+    def processes(self) -> list[Process]:
+        """Every process, and how it is."""
+        found = [Process("supervisor", -1, self._supervisor)]
+        workers = self.questions.workers()
+        for index in range(self._workers):
+            serial = workers.get(index, 0)
+            stats = self._tally.of(serial)
+            found.append(
+                Process(
+                    "worker",
+                    index,
+                    stats.get("pid", 0),
+                    serial,
+                    healthy=bool(serial) and self._page.accepting(index),
+                    silence_ms=self._page.silence_ms(index) if serial else 0,
+                    stats=stats,
+                    rates=self._worker_rates.get(serial, {}),
+                )
+            )
+        found.append(Process("gateway", self._index, os.getpid()))
+        for process in found:
+            known = self._usages.get(process.pid)
+            if known is not None:
+                process.usage, process.cpu = known[1], known[2]
+            elif process.pid:
+                process.usage = usage_of(process.pid)
+        return found
+
+    async def sample(self) -> None:
+        """Take a sample; called once a second."""
+        before = self.history[-1] if self.history else None
+        sums = await self.sums()
+        now_ns, now = time.time_ns(), time.monotonic()
+        rates = dict.fromkeys(RATES, 0.0)
+        for serial in self.questions.workers().values():
+            stats = self._tally.of(serial)
+            when, last = self._previous.get(serial, (now, stats))
+            if now > when and stats:
+                own = {name: max(stats[name] - last[name], 0) / (now - when) for name in RATES}
+                self._worker_rates[serial] = own
+                for name, value in own.items():
+                    rates[name] += value
+            if stats:
+                self._previous[serial] = now, stats
+        if before is None:
+            rates = dict.fromkeys(RATES, 0.0)
+        self._sample_usage(now)
+        cpu = sum(percent for _, _, percent in self._usages.values())
+        self.history.append(Sample(now_ns, sums["connections"], sums["subscriptions"], cpu, rates))
+
+    def _sample_usage(self, now: float) -> None:
+        fresh: dict[int, tuple[float, Usage, float]] = {}
+        for process in self.processes():
+            usage = usage_of(process.pid) if process.pid else None
+            if usage is None:
+                continue
+            when, last, percent = self._usages.get(process.pid, (now, usage, 0.0))
+            if now > when:
+                percent = max(usage.cpu_seconds - last.cpu_seconds, 0.0) / (now - when) * 100.0
+            fresh[process.pid] = now, usage, percent
+        self._usages = fresh
+
+    def memory(self) -> int:
+        """Resident bytes of all processes."""
+        self._ensure_usage()
+        return sum(usage.resident for _, usage, _ in self._usages.values())
+
+    def cpu(self) -> float:
+        """Percent of one core, over the last second."""
+        self._ensure_usage()
+        return sum(percent for _, _, percent in self._usages.values())
+
+    def _ensure_usage(self) -> None:
+        if len(self._usages) < self._workers + 2:
+            self._sample_usage(time.monotonic())
+
+    def envelope(self) -> dict[str, Any]:
+        """How most answers begin."""
+        from broker.monitor.encode import time_text
+
+        return {"server_id": self.server_id, "now": time_text(time.time_ns())}

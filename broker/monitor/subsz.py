@@ -1,0 +1,92 @@
+"""/subsz: the sublists, and the subscriptions in pages."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final
+
+from broker.monitor.answers import TOTAL
+from broker.monitor.connz import sub_entry
+from broker.monitor.query import Query, QueryError
+from broker.monitor.state import Server
+from broker.records import SubRecord, read_subs
+
+_STATS: Final = {
+    "num_subscriptions": "subs",
+    "num_cache": "cache_entries",
+    "num_inserts": "inserts",
+    "num_removes": "removes",
+    "num_matches": "matches",
+}
+
+
+async def subsz(server: Server, query: Query) -> dict[str, Any]:
+    """The answer. Raises QueryError."""
+    listed = query.flag("subs")
+    offset, limit = query.page()
+    test = query.text("test")
+    if test and not _literal(test):
+        raise QueryError(f"invalid test subject, must be valid publish subject: {test}")
+    account = query.text("acc")
+    accounts = await server.accounts(fanout=True)
+    sums: Counter[str] = Counter()
+    for name, counters in accounts.items():
+        if account in ("", name):
+            most = max(sums["max_fanout"], counters["max_fanout"])
+            sums.update(counters)
+            sums["max_fanout"] = most
+    found: list[SubRecord] = []
+    total = 0
+    if listed:
+        found, total = await _page(server, account, test, offset, limit)
+    fields = {
+        **server.envelope(),
+        **sublist_stats(sums),
+        "total": total,
+        "offset": offset,
+        "limit": limit,
+    }
+    if found:
+        fields["subscriptions_list"] = [sub_entry(sub, account=True) for sub in found]
+    return fields
+
+
+def sublist_stats(sums: Counter[str]) -> dict[str, Any]:
+    """The numbers of one or several sublists."""
+    matches, entries = sums["matches"], sums["cache_entries"]
+    return {
+        **{name: sums[ours] for name, ours in _STATS.items()},
+        "cache_hit_rate": sums["cache_hits"] / matches if matches else 0.0,
+        "max_fanout": sums["max_fanout"],
+        "avg_fanout": sums["sum_fanout"] / entries if entries else 0.0,
+    }
+
+
+async def _page(
+    server: Server, account: str, test: str, offset: int, limit: int
+) -> tuple[list[SubRecord], int]:
+    """The page of all workers' subscriptions one after the other, and how many there are."""
+    found: list[SubRecord] = []
+    total = 0
+    for index in server.questions.workers():
+        request = {
+            "op": "subs",
+            "account": account,
+            "test": test,
+            "offset": max(offset - total, 0),
+            "limit": limit - len(found),
+        }
+        for parts in (await server.questions.ask_each({index: request})).values():
+            for part in parts:
+                found += read_subs(part[TOTAL.size :])
+            if parts:
+                total += TOTAL.unpack_from(parts[-1])[0]
+    return found, total
+
+
+def _literal(subject: str) -> bool:
+    """Is it a subject that may be published to?"""
+    tokens = subject.split(".")
+    return (
+        all(tokens) and not any(token in ("*", ">") for token in tokens) and not set(subject) & set(" \t\r\n")
+    )
