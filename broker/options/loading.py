@@ -72,6 +72,7 @@ def _settle(options: Options) -> None:
     for name in _ZERO_IS_DEFAULT:
         if not getattr(options, name):
             setattr(options, name, getattr(defaults, name))
+    options.http_host = options.http_host or options.host
     if options.tls is not None and not options.tls.timeout:
         from broker.options.sections import DEFAULT_TLS_TIMEOUT
 

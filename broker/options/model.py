@@ -119,7 +119,7 @@ class Options:
     pid_file: str = ""
     ports_file_dir: str = ""
 
-    http_host: str = ""  # of both monitoring ports; empty: that of the clients
+    http_host: str = ""  # of both monitoring ports; when loaded, that of the clients by default
     http_port: int = 0  # 0: none, -1: any free port
     https_port: int = 0
     http_base_path: str = ""  # empty, or with a slash in front and none behind

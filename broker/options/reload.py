@@ -107,6 +107,9 @@ _APPLIED: Final = {
 # Not settings of their own: where the configuration came from, and what users have been given already.
 _IGNORED: Final = frozenset(("config_file", "config_digest", "default_permissions"))
 
+# Values that leave the choice to the server, which has made it: not to be made again. (0 is "no such port".)
+_LEFT_OPEN: Final = {"port": -1, "http_port": -1, "https_port": -1, "workers": 0}
+
 # Times that are plain numbers of seconds for nats-server; the others are durations.
 _SECONDS: Final = frozenset(("auth_timeout", "timeout"))
 
@@ -134,7 +137,7 @@ _UNORDERED: Final = frozenset(
 def plan(old: Options, new: Options) -> list[Change]:
     """The changes from ``old`` (what runs) to ``new`` (which has been checked), in the order of the fields.
 
-    A port that may be any free one is the one that is in use already.
+    What ``new`` leaves to the server, such as a port that may be any free one, stays as it is.
     """
     changes: list[Change] = []
     for item in fields(Options):
@@ -166,8 +169,8 @@ def _refused(field: str, name: str, before: object, after: object) -> Change:
 
 
 def _same(name: str, before: Any, after: Any) -> bool:
-    if name == "port" and after == -1:
-        return True
+    if name in _LEFT_OPEN and after == _LEFT_OPEN[name]:
+        return bool(before) or name == "workers"
     if name in _UNORDERED and len(before) == len(after):
         return sorted(map(_order, before)) == sorted(map(_order, after)) and all(
             item in after for item in before

@@ -106,7 +106,7 @@ TOP = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(TOP, TOP)
 def test_any_values(one: dict[str, object], other: dict[str, object]) -> None:
     report = Report()
@@ -122,7 +122,7 @@ def test_any_values(one: dict[str, object], other: dict[str, object]) -> None:
     assert plan(first, first) == []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(TOP)
 def test_what_is_right_can_be_written_and_read(one: dict[str, object]) -> None:
     report = Report()

@@ -33,7 +33,7 @@ SETS: dict[str, dict[str, object]] = {
     "server_tags: [a, A, b]": {"server_tags": ["a", "b"]},
     "server_metadata { a: b }": {"server_metadata": {"a": "b"}},
     "feature_flags { a: off }": {"feature_flags": {"a": False}},
-    "http: 8222": {"http_host": "", "http_port": 8222},
+    "http: 8222": {"http_host": "0.0.0.0", "http_port": 8222},
     'http: "h:8222"\nhttps_port: 1': {"http_host": "h", "http_port": 8222, "https_port": 1},
     'https: "h:1"': {"http_host": "h", "https_port": 1},
     "monitor_port: -1": {"http_port": -1},
@@ -100,7 +100,7 @@ def test_defaults_without_and_with_a_file(load_text: LoadText) -> None:
             for item in fields(Options)
             if getattr(options, item.name) != getattr(Options(), item.name)
         ]
-        assert set(different) <= {"config_file", "config_digest"}
+        assert set(different) <= {"config_file", "config_digest", "http_host"}
 
 
 def test_links_are_typed(folder: Path) -> None:  # noqa: F811

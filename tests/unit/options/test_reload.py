@@ -149,6 +149,13 @@ def test_no_way_to_or_from_a_resolver() -> None:
     assert refusal(plan(Options(resolver=some), Options())) == expected
 
 
+def test_what_is_left_open_stays() -> None:
+    old = Options(port=5, http_port=6, workers=7)
+    assert plan(old, Options(port=-1, http_port=-1, workers=0)) == []
+    assert refusal(plan(Options(), Options(http_port=-1))).endswith("HTTPPort: old=0, new=-1")
+    assert refusal(plan(old, Options(port=5, http_port=6, workers=8))).endswith("Workers: old=7, new=8")
+
+
 def test_all_changes_are_told() -> None:
     old, new = Options(), Options(port=1, max_pending=2, debug=True)
     assert texts(old, new) == [
