@@ -45,11 +45,12 @@ spl_core *spl_new(const struct spl_config *cfg)
     k->epfd = k->timerfd = -1;
     for (int i = 0; i < MAX_PEERS; i++) k->handoff[i].recv_fd = k->handoff[i].send_fd = -1;
     k->min_acked = UINT64_MAX;
+    k->keep_max = READ_MAX + (size_t)cfg->max_control_line;
     k->now = clock_ms();
     struct conn *timer = NULL;
     if (!map_shared(k, cfg) || (k->epfd = epoll_create1(EPOLL_CLOEXEC)) < 0 ||
         (k->timerfd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)) < 0 ||
-        getrandom(&k->rng, sizeof k->rng, 0) != sizeof k->rng || !(k->rbuf = malloc(2 * READ_MAX)) ||
+        getrandom(&k->rng, sizeof k->rng, 0) != sizeof k->rng || !(k->rbuf = malloc(k->keep_max + READ_MAX)) ||
         !(timer = conn_new(k, k->timerfd, KIND_TIMER))) {
         spl_free(k);
         return NULL;

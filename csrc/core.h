@@ -192,7 +192,8 @@ struct core {
     uint32_t nperms;
     struct account *no_auth_acc;
     struct permissions *no_auth_perms;
-    char *rbuf;
+    char *rbuf;      /* what is kept of a connection, and what is read behind it */
+    size_t keep_max; /* a partial line or a small message is never longer */
     struct conn *dirty, *runnable, *dying, *grave;
     size_t pass_bytes;          /* read in this pass */
     uint64_t now_ns, urgent_ns; /* when somebody last sent what does not belong to a burst */

@@ -248,7 +248,7 @@ static void read_conn(struct core *k, struct conn *c)
         return;
     }
     size_t kept = c->in_len;
-    if (kept > READ_MAX) { /* cannot be: what is kept is a partial line or a small message */
+    if (kept > k->keep_max) { /* cannot be */
         conn_close(k, c, READ_ERROR);
         return;
     }

@@ -166,6 +166,26 @@ static void slow_but_reading(void)
     spl_free(k);
 }
 
+/* A control line may be longer than what is read at once. */
+static void long_line(void)
+{
+    struct spl_config cfg = pair_config(0, 1);
+    cfg.max_control_line = 1 << 20;
+    struct core *k = pair_core(&cfg);
+    struct pair p = pair_open(k, 0);
+    static char line[1000000];
+    int n = sprintf(line, "CONNECT {\"jwt\":\"");
+    memset(line + n, 'j', sizeof line - (size_t)n);
+    memcpy(line + sizeof line - 10, "\"}\r\nPING\r\n", 10);
+    for (size_t at = 0; at < sizeof line && pair_conn(&p);) {
+        at += pair_send(&p, line + at, sizeof line - at);
+        pair_run(k);
+    }
+    CHECK(pair_heard(&p, "PONG\r\n"));
+    pair_close(&p);
+    spl_free(k);
+}
+
 /* The time to authenticate ends with CONNECT, however long the owner takes to decide. */
 static void authentication_time(void)
 {
@@ -347,6 +367,7 @@ int main(void)
     slow_but_reading();
     keep_alive();
     patient_keep_alive();
+    long_line();
     authentication_time();
     resting_listener();
     allocations_fail();
