@@ -23,7 +23,7 @@
 #define MESH_VERSION 1
 #define WINDOW 64
 #define NO_ACCOUNT UINT32_MAX
-#define RECORD_MAX (256u * 1024 * 1024)
+#define RECORD_MAX (1u << 31) /* the largest message has 999,999,999 bytes */
 
 enum { CTL_SNAPSHOT = 1, CTL_DELTA, CTL_ACK, CTL_RESYNC };
 enum { REC_HELLO = 1, REC_MESSAGE };

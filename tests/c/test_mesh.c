@@ -302,6 +302,24 @@ static uint64_t failing(uint64_t after)
     return failures;
 }
 
+/* The largest message that a client may send goes to another worker, too: here is how its record begins. */
+static void largest(void)
+{
+    struct mesh m = mesh_new(2);
+    struct conn *stream = m.k[0]->peers[1].conn;
+    uint32_t head[12] = {0}, total = 999999999; /* length; type, version; tried; account; lengths of the parts */
+    head[0] = (uint32_t)sizeof head + 1 + 1 + 11 + total + 2;
+    head[1] = 2 | 1u << 24;
+    head[5] = 1, head[7] = 11;
+    CHECK_EQ(mesh_parse(m.k[0], stream, (const char *)head, sizeof head), 0);
+    CHECK(!stream->closed);
+    CHECK_EQ(stream->need, head[0]);
+    head[0] = UINT32_MAX;
+    CHECK_EQ(mesh_parse(m.k[0], stream, (const char *)head, sizeof head), 0);
+    CHECK(stream->closed);
+    mesh_end(&m);
+}
+
 int main(void)
 {
     across();
@@ -310,6 +328,7 @@ int main(void)
     back_pressure(true);
     succession();
     repair();
+    largest();
     uint64_t after = 0;
     while (failing(after) && after < 10000) after++;
     CHECK(after > 20 && after < 10000);
