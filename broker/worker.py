@@ -50,6 +50,8 @@ class Worker:
         self._stopped: asyncio.Future[int] = self._loop.create_future()
         self._ready = False
         self._listed = False
+        self._alive: dict[int, int] = {}  # the supervisor's latest list: index -> serial
+        self._apart: set[int] = set()  # those of them whom we were not joined with at the last beat
         self._control = socket.socket(fileno=launch.control)
         self._control.setblocking(False)
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -185,26 +187,41 @@ class Worker:
 
     def _meet(self, peers: Iterable[tuple[int, int]]) -> None:
         """The supervisor's list of who is there; whoever is missing is dead."""
+        self._listed = True
         pipes = self._pipes
         if pipes is not None:
-            alive = {index: serial for index, serial in peers if index != self._launch.index}
+            self._alive = {index: serial for index, serial in peers if index != self._launch.index}
             for index in pipes.peers():
                 serial = pipes.serial(index)
-                if serial is not None and alive.get(index) != serial:
+                if serial is not None and self._alive.get(index) != serial:
                     self._core.peer_down(index, serial)
                     pipes.drop(index)
-            for index, serial in alive.items():
-                if pipes.serial(index) == serial:
-                    continue
-                pipes.connect(index, serial)
-                if not self._core.peer_up(index, serial, stream_path(self._launch.run_dir, index, serial)):
-                    pipes.drop(index)  # it died meanwhile: the next list says so
+            for index in self._missing():
+                self._join(pipes, index)
             self._send_control()
-        self._check_joined(listed=True)
+        self._check_joined()
 
-    def _check_joined(self, listed: bool = False) -> None:
-        self._listed = self._listed or listed
-        if self._ready or not self._listed or not self._core.mesh_joined():
+    def _join(self, pipes: Pipes, index: int) -> None:
+        serial = self._alive[index]
+        pipes.connect(index, serial)
+        if not self._core.peer_up(index, serial, stream_path(self._launch.run_dir, index, serial)):
+            pipes.drop(index)  # it has died (the next list says so), or we are short of something
+
+    def _missing(self) -> set[int]:
+        """Those who live, as far as the supervisor knows, and are not joined with us."""
+        return self._alive.keys() - self._pipes.peers() if self._pipes is not None else set()
+
+    def _rejoin(self) -> None:
+        """Try again with those who have been missing for a while: without a stream nothing reaches their clients."""
+        pipes, missing = self._pipes, self._missing()
+        if pipes is not None:
+            for index in missing & self._apart:
+                self._log.warn(f"mesh: no connection to worker {index}, trying again")
+                self._join(pipes, index)
+        self._apart = missing
+
+    def _check_joined(self) -> None:
+        if self._ready or not self._listed or self._missing() or not self._core.mesh_joined():
             return
         self._ready = True
         self._core.accepting(True)
@@ -212,6 +229,7 @@ class Worker:
 
     def _beat(self) -> None:
         self._core.beat()
+        self._rejoin()
         self._send_control()
         self._check_joined()
         if not self._stopped.done():

@@ -363,7 +363,7 @@ static int control(struct core *k, const char *data, size_t len)
     if (h.version != MESH_VERSION || h.from >= MAX_PEERS) return -1;
     struct peer *p = &k->peers[h.from];
     if (!p->up || p->serial != h.serial) { /* from the dead, or from one whom we shall hear of: it will say it again */
-        if (h.serial > p->serial) p->missed = h.serial;
+        if (h.serial >= p->serial) p->missed = h.serial;
         return 0;
     }
     switch (h.type) {

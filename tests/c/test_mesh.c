@@ -262,8 +262,36 @@ static void repair(void)
     mesh_end(&m);
 }
 
-/* One allocation fails somewhere while interest and messages cross. A connection may be lost, or the stream to a peer (which the
- * supervisor would answer by replacing the worker); whatever is left must work, and nobody may wait for ever. */
+/* Two that lost their stream but live meet again, whoever tries first. */
+static void reunion(int first)
+{
+    struct mesh m = mesh_new(2);
+    struct pair a = pair_open(m.k[0], 0), b = pair_open(m.k[1], 0);
+    pair_say(&b, "SUB x 1\r\n");
+    settle(&m);
+    conn_close(m.k[first], m.k[first]->peers[!first].conn, READ_ERROR);
+    settle(&m);
+    CHECK(!m.k[0]->peers_up && !m.k[1]->peers_up);
+    pair_say(&a, "SUB y 1\r\nPUB x 0\r\n\r\nPING\r\n");
+    CHECK(pair_heard(&a, "PONG\r\n"));
+    introduce(&m, first, !first);
+    settle(&m); /* the other one hears from somebody whom it has given up */
+    introduce(&m, !first, first);
+    settle(&m);
+    CHECK(spl_mesh_joined(m.k[0]) && spl_mesh_joined(m.k[1]));
+    pair_say(&a, "PUB x 1\r\n1\r\n");
+    pair_say(&b, "SUB z 2\r\nPING\r\n");
+    settle(&m);
+    CHECK(pair_heard(&b, "MSG x 1 1\r\n1\r\nPONG\r\n"));
+    pair_say(&b, "PUB y 1\r\n2\r\n");
+    settle(&m);
+    CHECK(pair_heard(&a, "MSG y 1 1\r\n2\r\n"));
+    pair_close(&a), pair_close(&b);
+    mesh_end(&m);
+}
+
+/* One allocation fails somewhere while interest and messages cross. A connection may be lost, or the stream to a peer (whom the
+ * owner would meet again); whatever is left must work, and nobody may wait for ever. */
 static uint64_t failing(uint64_t after)
 {
     struct mesh m = mesh_new(2);
@@ -328,6 +356,8 @@ int main(void)
     back_pressure(true);
     succession();
     repair();
+    reunion(0);
+    reunion(1);
     largest();
     uint64_t after = 0;
     while (failing(after) && after < 10000) after++;

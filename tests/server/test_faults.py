@@ -6,11 +6,13 @@ Nobody but the dead worker's own clients may notice. The real nats-server is one
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import re
 import select
 import signal
 import socket
+import stat
 import statistics
 import threading
 import time
@@ -43,6 +45,7 @@ class Farm:
         self.clients: list[Raw] = []
         self.threads: list[threading.Thread] = []
         self.stopping = threading.Event()
+        self.allow = ""  # what its log may say, see Server.stop()
 
     def dial(self) -> Raw:
         """A client on whatever worker."""
@@ -78,7 +81,7 @@ class Farm:
                 assert not thread.is_alive(), f"{thread} does not end"
             for client in self.clients:
                 client.close()
-            self.server.stop()
+            self.server.stop(allow=self.allow)
         finally:
             self.server.destroy()
 
@@ -601,3 +604,62 @@ def test_a_reader_that_never_reads(farm: Farm, same: bool) -> None:
             break
     print(f"keeps {keeps:.2f} of {statistics.median(without):.0f} messages/s")
     assert keeps >= (KEEPS_BUSY if others.busy() else KEEPS), (without, with_it)
+
+
+SYS_PIDFD_GETFD: Final = 438
+
+
+def break_streams(pid: int) -> int:
+    """Shut down the message streams that a worker has accepted from others; returns how many there were."""
+    broken = 0
+    syscall = ctypes.CDLL(None, use_errno=True).syscall
+    process = os.pidfd_open(pid)
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            copy = syscall(SYS_PIDFD_GETFD, process, int(name), 0)
+            if copy < 0:
+                continue
+            os.set_inheritable(copy, False)
+            if not stat.S_ISSOCK(os.fstat(copy).st_mode):
+                os.close(copy)
+                continue
+            with socket.socket(fileno=copy) as sock:
+                accepting = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+                if (
+                    sock.family == socket.AF_UNIX
+                    and not accepting
+                    and str(sock.getsockname()).endswith(".msg")
+                ):
+                    sock.shutdown(socket.SHUT_RDWR)
+                    broken += 1
+    finally:
+        os.close(process)
+    return broken
+
+
+def test_workers_that_lose_each_other_meet_again(farm: Farm) -> None:
+    """A stream between two living workers breaks: they are joined again, and nobody has to be restarted."""
+    server = farm.server
+    farm.allow = "mesh: no connection to worker"
+    groups = farm.spread(1)
+    first, *rest = server.workers()
+    here = groups[first][0].send(b"SUB here 1\r\n").expect_pong()
+    there = [groups[pid][0] for pid in rest]
+    for client in there:
+        client.send(b"SUB there 1\r\n").expect_pong()
+    mark = server.log.mark()
+    assert sum(break_streams(pid) for pid in server.workers()) == 6
+    server.log.wait_for(r"\[WRN\] mesh: no connection to worker \d, trying again", since=mark)
+    apart = list(there)
+    deadline = time.monotonic() + 20.0
+    while apart and time.monotonic() < deadline:
+        here.send(b"PUB there 0\r\n\r\n").expect_pong()
+        apart = [
+            client for client in apart if b"MSG there" not in client.send(b"PING\r\n").read_until(b"PONG\r\n")
+        ]
+    assert not apart, "what is published on one worker does not reach all others"
+    for client in there:
+        client.send(b"SUB again 2\r\nPING\r\n").read_until(b"PONG\r\n")
+        client.send(b"PUB here 1\r\nx\r\n")
+    here.expect(b"MSG here 1 1\r\nx\r\n" * len(there))
+    assert server.workers() == [first, *rest]
