@@ -213,11 +213,27 @@ static void linger(struct core *k, int fd)
     timer_set(k, l);
 }
 
+/* Is there nobody any more who could read a last word? */
+static bool conn_lost(const struct conn *c)
+{
+    return c->reason == SLOW_CONSUMER_PENDING || c->reason == SLOW_CONSUMER_DEADLINE || c->reason == WRITE_ERROR ||
+           c->reason == READ_ERROR;
+}
+
+static void conn_hang_up(struct core *k, struct conn *c)
+{
+    if (c->fd < 0) return;
+    if (c->kind == KIND_CLIENT && !conn_lost(c) && !c->eof && !k->draining) {
+        linger(k, c->fd);
+        c->fd = -1;
+    } else {
+        reactor_close_fd(k, c);
+    }
+}
+
 static void conn_unlink(struct core *k, struct conn *c)
 {
-    bool quiet = c->reason == SLOW_CONSUMER_PENDING || c->reason == SLOW_CONSUMER_DEADLINE ||
-                 c->reason == WRITE_ERROR || c->reason == READ_ERROR;
-    if (c->fd >= 0 && c->kind == KIND_CLIENT && !quiet && !c->blocked) output_flush(k, c);
+    if (c->fd >= 0 && c->kind == KIND_CLIENT && !conn_lost(c) && !c->blocked && !c->feed) output_flush(k, c);
     if (c->kind == KIND_CLIENT) {
         for (uint32_t i = 0; i < k->ndead;) /* its dead subscriptions go with it */
             if (k->dead[i]->owner == c)
@@ -238,16 +254,11 @@ static void conn_unlink(struct core *k, struct conn *c)
     if (c->hold & HOLD_PEER) unlink_from(&k->peers[c->waits_peer].waiting, c, offsetof(struct conn, next_waiting));
     if (c->runnable) unlink_from(&k->runnable, c, offsetof(struct conn, next_runnable));
     if (c->kind == KIND_PEER) mesh_stream_lost(k, c);
+    if (c->hold & HOLD_OWNER) unlink_from(&k->waiting_owner, c, offsetof(struct conn, next_owned));
     timer_drop(k, c);
+    if (c->feed && !conn_lost(c)) return; /* its last words are still to be translated: see conn_empty_grave() */
     output_discard(k, c);
-    if (c->fd >= 0) {
-        if (c->kind == KIND_CLIENT && !quiet && !c->eof && !k->draining) {
-            linger(k, c->fd);
-            c->fd = -1;
-        } else {
-            reactor_close_fd(k, c);
-        }
-    }
+    conn_hang_up(k, c);
 }
 
 static void conn_free(struct core *k, struct conn *c)
@@ -289,8 +300,20 @@ void conn_bury(struct core *k)
     }
 }
 
+/* The owners of fed connections have said their last words. */
+void conn_end_fed(struct core *k)
+{
+    for (struct conn *c = k->grave; c; c = c->next_dying) {
+        if (!c->feed) continue;
+        feed_free(k, c);
+        output_discard(k, c);
+        conn_hang_up(k, c);
+    }
+}
+
 void conn_empty_grave(struct core *k)
 {
+    conn_end_fed(k);
     while (k->grave) {
         struct conn *c = k->grave;
         k->grave = c->next_dying;

@@ -19,7 +19,10 @@ void end_of_command(struct core *k)
     k->now = clock_ms();
     if (k->ndirty_accounts) mesh_flush_interest(k);
     output_flush_dirty(k);
-    timer_arm(k);
+    if (k->nevents || k->fed_output || k->waiting_owner)
+        timer_soon(k);
+    else
+        timer_arm(k);
 }
 
 static bool map_shared(struct core *k, const struct spl_config *cfg)
@@ -64,6 +67,7 @@ spl_core *spl_new(const struct spl_config *cfg)
 void spl_free(spl_core *k)
 {
     if (!k) return;
+    k->draining = true;
     conn_empty_grave(k);
     k->dirty = k->dying = k->runnable = NULL;
     for (uint32_t i = 0; i < k->cap_conns; i++) {
@@ -84,7 +88,6 @@ void spl_free(spl_core *k)
     mesh_free(k);
     monitor_free(k);
     output_pool_free(k);
-    for (struct chunk *h = k->arenas, *next; h; h = next) next = h->next, free(h);
     if (k->shared) munmap(k->shared, sizeof(struct shared_page) + (size_t)k->cfg.workers * sizeof(struct shared_slot));
     if (k->epfd >= 0) close(k->epfd);
     if (k->timerfd >= 0) close(k->timerfd);
@@ -96,7 +99,7 @@ void spl_free(spl_core *k)
     free(k->next_free);
     free(k->heap);
     free(k->dead);
-    free(k->events);
+    events_free(k);
     free(k->rbuf);
     free(k);
 }
@@ -247,21 +250,38 @@ static bool server_full(struct core *k)
     return (int64_t)sum > k->cfg.max_connections;
 }
 
+/* Is there room for it? If not, it is told so and closed. */
+static bool admit(struct core *k, struct conn *c)
+{
+    if (c->admitted) return true;
+    if (!server_full(k)) return c->admitted = true;
+    atomic_fetch_sub(&k->slot->live, 1);
+    k->stats.connections--;
+    k->stats.refused++;
+    c->counted = false;
+    conn_error(k, c, "maximum connections exceeded", MAX_CONNECTIONS);
+    return false;
+}
+
+int spl_conn_admit(spl_core *k, uint64_t handle)
+{
+    struct conn *c = conn_by_handle(k, handle);
+    if (!c || !(c->hold & HOLD_START)) return -1;
+    k->now = clock_ms();
+    bool admitted = admit(k, c);
+    end_of_command(k);
+    return admitted ? 0 : -1;
+}
+
 int spl_conn_start(spl_core *k, uint64_t handle, const char *info, size_t info_len, const char *cookie,
                    size_t cookie_len)
 {
     struct conn *c = conn_by_handle(k, handle);
     if (!c || !(c->hold & HOLD_START)) return -1;
     k->now = clock_ms();
-    bool full = server_full(k);
-    output_write(k, c, info, info_len);
-    if (full) {
-        atomic_fetch_sub(&k->slot->live, 1);
-        k->stats.connections--;
-        k->stats.refused++;
-        c->counted = false;
-        conn_error(k, c, "maximum connections exceeded", MAX_CONNECTIONS);
-    } else {
+    if (info_len) output_write(k, c, info, info_len);
+    bool admitted = admit(k, c);
+    if (admitted) {
         if (cookie_len && (c->cookie = copy(cookie, cookie_len))) c->cookie_len = (uint32_t)cookie_len;
         if (k->cfg.auth_required) {
             c->auth_at = k->now + k->cfg.auth_timeout;
@@ -275,7 +295,7 @@ int spl_conn_start(spl_core *k, uint64_t handle, const char *info, size_t info_l
         conn_release_hold(k, c, HOLD_START);
     }
     end_of_command(k);
-    return full ? -1 : 0;
+    return admitted ? 0 : -1;
 }
 
 int spl_conn_accept(spl_core *k, uint64_t handle, int account, spl_perms *perms, uint32_t flags, const char *meta,

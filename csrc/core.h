@@ -28,6 +28,7 @@
 #define MAX_PEERS SUBLIST_MAX_PEERS
 #define PEER_HIGH (1024 * 1024) /* bytes queued to a peer above which its producers pause */
 #define PEER_LOW (256 * 1024)
+#define FED_HIGH (256 * 1024) /* bytes that wait for the owner's translation above which their producers pause */
 
 enum closed_reason { /* numbers are those of broker/protocol/errors.py, in the order of the protocol sheet */
                      CLIENT_CLOSED = 1,
@@ -61,7 +62,7 @@ enum kind {
 };
 
 /* Why a connection's input is not being parsed (a bit each). */
-enum hold { HOLD_START = 1, HOLD_CONNECT = 2, HOLD_BARRIER = 4, HOLD_STALL = 8, HOLD_PEER = 16 };
+enum hold { HOLD_START = 1, HOLD_CONNECT = 2, HOLD_BARRIER = 4, HOLD_STALL = 8, HOLD_PEER = 16, HOLD_OWNER = 32 };
 
 struct chunk { /* a piece of queued output: bytes off..len of data */
     struct chunk *next;
@@ -77,6 +78,14 @@ struct account {
     bool dirty_queued;          /* in core->dirty_accounts */
     uint64_t in_msgs, in_bytes, nsubs, nconns, slow_consumers;
     uint64_t out_msgs, out_bytes;
+};
+
+/* A connection whose bytes on the wire are its owner's business (feed.c). */
+struct feed {
+    struct conn *next_input, *next_output; /* in core->fed_input, core->fed_output */
+    bool wants_input, wants_output;
+    struct chunk *wire, *wire_last; /* translated output that the kernel has not taken */
+    size_t wire_bytes;
 };
 
 struct responses; /* allow_responses: reply subjects this connection may publish to */
@@ -100,6 +109,7 @@ struct conn {
     uint32_t last_serial, last_len;
     bool last_allowed;
     bool runnable, dying, pinged, skipping, eof, late_pong;
+    bool admitted; /* there was room for it */
     uint8_t skip_verb;
     uint16_t pings_out;
     struct account *acc;
@@ -138,6 +148,8 @@ struct conn {
     uint32_t user_len, about_len;
     uint32_t peer; /* KIND_PEER: which; KIND_HANDOFF, KIND_LISTENER: unused */
     uint32_t waits_peer;
+    struct feed *feed; /* NULL: the socket carries the protocol itself */
+    struct conn *next_owned;
 };
 
 struct peer {
@@ -201,11 +213,11 @@ struct core {
     uint32_t ndead, cap_dead;
     uint32_t stall_ms;      /* set by delivery: the producer being served should pause this long */
     struct peer *full_peer; /* set by delivery: the producer must wait for this peer */
-    struct spl_event *events;
-    uint32_t nevents, cap_events;
-    char *arena;
-    size_t arena_len, arena_cap;
-    struct chunk *arenas; /* texts of this turn's events */
+    bool full_owner;        /* set by delivery: the producer must wait until the owner has drained a fed connection */
+    struct conn *fed_input, *fed_input_last, *fed_output, *waiting_owner; /* input: first come, first served */
+    struct spl_event *events, *told; /* those that the next turn reports, and those that the last one did */
+    uint32_t nevents, cap_events, cap_told;
+    struct chunk *arenas, *told_arenas; /* their texts */
     struct conn **heap;
     uint32_t nheap, cap_heap;
     struct chunk *pool[4];
@@ -248,6 +260,7 @@ void conn_error(struct core *k, struct conn *c, const char *text, uint32_t reaso
 void conn_bury_subs(struct core *k);   /* those that reached their maximum */
 void conn_bury(struct core *k);        /* end of the turn: unlink what was marked */
 void conn_empty_grave(struct core *k); /* start of the next: free it */
+void conn_end_fed(struct core *k);
 void conn_release_hold(struct core *k, struct conn *c, uint8_t hold);
 struct sub *conn_find_sub(struct conn *c, const char *sid, size_t n, uint32_t hash);
 int conn_add_sub(struct core *k, struct conn *c, struct sub *s);
@@ -264,6 +277,9 @@ void output_discard(struct core *k, struct conn *c);
 void output_deadline(struct core *k, struct conn *c); /* nothing could be written for write_deadline */
 void output_pool_free(struct core *k);
 size_t output_pending(const struct conn *c);
+void output_seal(struct conn *c);
+size_t output_take(struct core *k, struct conn *c, char *to, size_t size);
+void output_reopen(struct conn *c);
 bool output_lags(const struct core *k, const struct conn *c);
 static inline void output_mark(struct core *k, struct conn *c)
 {
@@ -283,8 +299,21 @@ static inline char *output_room(struct core *k, struct conn *c, size_t n)
     return output_more(k, c, n);
 }
 bool output_write(struct core *k, struct conn *c, const char *p, size_t n);
+struct chunk *chunk_new(struct core *k, size_t n, int class);
+void chunk_free(struct core *k, struct chunk *h);
+
+/* feed.c */
+void feed_ready(struct core *k, struct conn *c); /* its socket can be read */
+void feed_flush(struct core *k, struct conn *c); /* there is something to translate */
+void feed_write(struct core *k, struct conn *c); /* its socket can be written */
+void feed_wait(struct core *k, struct conn *c);  /* pause this producer until the owner has drained */
+void feed_resume(struct core *k);
+void feed_free(struct core *k, struct conn *c);
 
 /* event.c */
+void events_turn(struct core *k, struct spl_event **events, uint32_t *n); /* hand out what was pushed so far */
+void events_begin(struct core *k);                                        /* forget the texts that were handed out */
+void events_free(struct core *k);
 void event_push(struct core *k, uint32_t type, struct conn *c, uint32_t reason, const char *data, size_t len);
 void event_log(struct core *k, struct conn *c, uint32_t level, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
@@ -294,6 +323,7 @@ void timer_set(struct core *k, struct conn *c); /* after changing one of c's dea
 void timer_drop(struct core *k, struct conn *c);
 void timer_run(struct core *k);
 void timer_arm(struct core *k);
+void timer_soon(struct core *k); /* make the next turn come at once */
 
 /* core.c */
 void end_of_command(struct core *k); /* outside a turn: flush, and make the next turn come if there is more */
@@ -334,6 +364,7 @@ struct account *account_get(struct core *k, uint32_t id);
 void reactor_watch(struct core *k, struct conn *c);
 void reactor_close_fd(struct core *k, struct conn *c);
 void reactor_runnable(struct core *k, struct conn *c);
+void reactor_input(struct core *k, struct conn *c, const char *p, size_t n); /* parse, keep the rest */
 uint64_t clock_ms(void);
 uint64_t clock_ns(void);
 static inline uint32_t random_below(struct core *k, uint32_t n)

@@ -1,4 +1,7 @@
-/* Events: what a turn tells its owner. Their texts live until the next turn. */
+/* Events: what a turn tells its owner. Their texts live until the next turn.
+ *
+ * An event may also come of a command, while the owner still walks those of the last turn: it is told with the next turn's.
+ */
 #include "core.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -40,6 +43,30 @@ void event_push(struct core *k, uint32_t type, struct conn *c, uint32_t reason, 
         if (type == SPL_ACCEPTED || type == SPL_CLOSED) conn_ip(c, e->ip);
     }
     if (len && (e->data = arena_copy(k, data, len))) e->len = (uint32_t)len;
+}
+
+void events_begin(struct core *k)
+{
+    for (struct chunk *h = k->told_arenas, *next; h; h = next) next = h->next, free(h);
+    k->told_arenas = k->arenas; /* may hold texts of events that are still to be told */
+    k->arenas = NULL;
+}
+
+void events_turn(struct core *k, struct spl_event **events, uint32_t *n)
+{
+    struct spl_event *told = k->events;
+    uint32_t cap = k->cap_events;
+    *events = told, *n = k->nevents;
+    k->events = k->told, k->cap_events = k->cap_told, k->nevents = 0;
+    k->told = told, k->cap_told = cap;
+}
+
+void events_free(struct core *k)
+{
+    events_begin(k);
+    events_begin(k);
+    free(k->events);
+    free(k->told);
 }
 
 void event_log(struct core *k, struct conn *c, uint32_t level, const char *fmt, ...)

@@ -723,6 +723,7 @@ size_t mesh_parse(struct core *k, struct conn *c, const char *buf, size_t n)
             }
             k->stall_ms = 0;
         }
+        if (unlikely(k->full_owner)) feed_wait(k, c);
         k->full_peer =
             NULL; /* forwarding to a full peer never stops us from reading: two such workers would stop for ever */
     }

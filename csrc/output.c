@@ -16,7 +16,7 @@ static const uint32_t sizes[4] = {1024, 4096, 16384, CHUNK_MAX};
 #define STALLS_UNREAD 10
 #define POOL_KEEP (4 * 1024 * 1024)
 
-static struct chunk *chunk_new(struct core *k, size_t n, int class)
+struct chunk *chunk_new(struct core *k, size_t n, int class)
 {
     while (class < 3 && sizes[class] < n) class++;
     if (sizes[class] >= n) {
@@ -34,7 +34,7 @@ static struct chunk *chunk_new(struct core *k, size_t n, int class)
     return h;
 }
 
-static void chunk_free(struct core *k, struct chunk *h)
+void chunk_free(struct core *k, struct chunk *h)
 {
     for (int i = 0; i < 4; i++)
         if (h->cap == sizes[i] && (size_t)k->npool[i] * sizes[i] < POOL_KEEP) {
@@ -53,7 +53,7 @@ void output_pool_free(struct core *k)
 }
 
 /* Account for what was written through c->wp. */
-static void output_seal(struct conn *c)
+void output_seal(struct conn *c)
 {
     struct chunk *h = c->out_last;
     if (!h) return;
@@ -65,7 +65,8 @@ static void output_seal(struct conn *c)
 
 size_t output_pending(const struct conn *c)
 {
-    return c->queued + (c->out_last ? (size_t)(c->wp - c->out_last->data) - c->out_last->len : 0);
+    size_t own = c->queued + (c->out_last ? (size_t)(c->wp - c->out_last->data) - c->out_last->len : 0);
+    return own + (c->feed ? c->feed->wire_bytes : 0);
 }
 
 static size_t output_chunks(const struct conn *c)
@@ -114,6 +115,10 @@ static void output_pressure(struct core *k, struct conn *c)
         return;
     }
     if (c->kind != KIND_CLIENT) return;
+    if (c->feed && !c->blocked) { /* it is not behind: its owner has only not had a turn yet */
+        if (pending > FED_HIGH) k->full_owner = true;
+        return;
+    }
     if ((int64_t)pending > k->cfg.max_pending) {
         slow_consumer(k, c, SLOW_CONSUMER_PENDING);
         return;
@@ -152,7 +157,7 @@ char *output_more(struct core *k, struct conn *c, size_t n)
         }
         class = 3;
     }
-    if (c->blocked || c->fd < 0) {
+    if (c->blocked || c->fd < 0 || c->feed) {
         output_pressure(k, c);
         if (c->closed) return NULL;
     }
@@ -246,8 +251,39 @@ static void output_wrote(struct core *k, struct conn *c, size_t n)
     }
 }
 
+/* Move what waits, as much as there is room for. */
+size_t output_take(struct core *k, struct conn *c, char *to, size_t size)
+{
+    size_t n = 0;
+    output_seal(c);
+    while (c->out && n < size) {
+        struct chunk *h = c->out;
+        size_t some = h->len - h->off < size - n ? h->len - h->off : size - n;
+        memcpy(to + n, h->data + h->off, some);
+        n += some;
+        h->off += (uint32_t)some;
+        if (h->off < h->len) break;
+        c->out = h->next;
+        if (!c->out) c->out_last = NULL, c->wp = c->wend = NULL;
+        chunk_free(k, h);
+    }
+    c->queued -= n;
+    output_reopen(c);
+    return n;
+}
+
+/* After output_seal(): the room that is left may be used. */
+void output_reopen(struct conn *c)
+{
+    if (c->out_last) c->wend = c->out_last->data + c->out_last->cap;
+}
+
 void output_flush(struct core *k, struct conn *c)
 {
+    if (unlikely(c->feed != NULL)) {
+        feed_flush(k, c);
+        return;
+    }
     output_seal(c);
     while (c->queued > 0 && c->fd >= 0) {
         ssize_t n;
@@ -288,13 +324,13 @@ void output_flush_dirty(struct core *k)
         if (c->fd < 0) continue; /* a peer that is not connected yet */
         if (c->blocked) {        /* only the kernel's word makes it writable again; the limit still holds */
             output_seal(c);
-            if (c->out_last) c->wend = c->out_last->data + c->out_last->cap;
-            if (!c->closed && c->kind == KIND_CLIENT && (int64_t)c->queued > k->cfg.max_pending)
+            output_reopen(c);
+            if (!c->closed && c->kind == KIND_CLIENT && (int64_t)output_pending(c) > k->cfg.max_pending)
                 slow_consumer(k, c, SLOW_CONSUMER_PENDING);
             continue;
         }
         output_flush(k, c);
-        if (!c->closed && c->kind == KIND_CLIENT && (int64_t)c->queued > k->cfg.max_pending)
+        if (!c->closed && c->kind == KIND_CLIENT && !c->feed && (int64_t)c->queued > k->cfg.max_pending)
             slow_consumer(k, c, SLOW_CONSUMER_PENDING);
     }
 }

@@ -407,6 +407,7 @@ static inline void after_publish(struct core *k, struct conn *c)
         k->full_peer->waiting = c;
         k->full_peer = NULL;
     }
+    if (unlikely(k->full_owner)) feed_wait(k, c);
 }
 
 /* ---- the loop ---- */

@@ -50,7 +50,8 @@ void reactor_watch(struct core *k, struct conn *c)
     if (c->fd < 0) return;
     struct epoll_event e = {.data.u64 = conn_handle(c)};
     bool reads = c->kind != KIND_CLIENT && c->kind != KIND_PEER;
-    if (reads || !c->hold) e.events |= EPOLLIN;
+    if (reads || !(c->feed ? c->hold & ~HOLD_START : c->hold))
+        e.events |= EPOLLIN; /* a fed one has to shake hands first */
     if (c->kind == KIND_LISTENER) e.events |= EPOLLEXCLUSIVE;
     if (c->kind == KIND_WATCH) e.events |= EPOLLET;
     if (c->blocked) e.events |= EPOLLOUT;
@@ -209,6 +210,13 @@ static void held_input(struct core *k, struct conn *c, const char *p, size_t n)
     conn_keep_input(k, c, p, n);
 }
 
+void reactor_input(struct core *k, struct conn *c, const char *p, size_t n)
+{
+    size_t used = parse(k, c, p, n);
+    if (used == n && !c->in) return;
+    held_input(k, c, p + used, n - used);
+}
+
 static void read_failed(struct core *k, struct conn *c, ssize_t n)
 {
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
@@ -243,8 +251,7 @@ static void read_conn(struct core *k, struct conn *c)
         note_read(k, c, (size_t)n);
         c->last_in = k->now;
         if (c->in_len < c->need) return;
-        size_t have = c->in_len, used = parse(k, c, c->in, have);
-        held_input(k, c, c->in + used, have - used);
+        reactor_input(k, c, c->in, c->in_len);
         return;
     }
     size_t kept = c->in_len;
@@ -264,9 +271,7 @@ static void read_conn(struct core *k, struct conn *c)
     } else if ((size_t)n < c->read_size / 4 && c->read_size > READ_MIN) {
         c->read_size /= 2;
     }
-    size_t have = kept + (size_t)n, used = parse(k, c, k->rbuf, have);
-    if (used == have && !c->in) return;
-    held_input(k, c, k->rbuf + used, have - used);
+    reactor_input(k, c, k->rbuf, kept + (size_t)n);
 }
 
 /* What was held back may go on. */
@@ -280,10 +285,7 @@ static void run_held(struct core *k)
         c->runnable = false;
         c->next_runnable = NULL;
         if (c->closed || c->hold) continue;
-        if (c->in_len && !c->need) {
-            size_t have = c->in_len, used = parse(k, c, c->in, have);
-            held_input(k, c, c->in + used, have - used);
-        }
+        if (c->in_len && !c->need) reactor_input(k, c, c->in, c->in_len);
         if (!c->closed && !c->hold) reactor_watch(k, c);
     }
 }
@@ -313,11 +315,15 @@ static void serve(struct core *k, struct conn *c, uint32_t ready)
     default: break;
     }
     if (ready & EPOLLOUT) {
-        output_flush(k, c);
+        if (c->feed)
+            feed_write(k, c);
+        else
+            output_flush(k, c);
         if (c->closed) return;
     }
     if (ready & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
-        if (c->hold) {
+        if (c->runnable) return; /* what waits comes first, at the end of this pass */
+        if (c->feed ? c->hold & ~HOLD_START : c->hold) {
             if (ready & (EPOLLHUP | EPOLLERR)) {
                 c->eof = true;
                 conn_close(k, c, CLIENT_CLOSED);
@@ -326,7 +332,10 @@ static void serve(struct core *k, struct conn *c, uint32_t ready)
             }
             return;
         }
-        read_conn(k, c);
+        if (c->feed)
+            feed_ready(k, c);
+        else
+            read_conn(k, c);
     }
 }
 
@@ -346,7 +355,9 @@ static void pass(struct core *k, struct epoll_event *ready, int n)
 {
     k->pass_bytes = 0;
     serve_ready(k, ready, n);
-    for (int i = 0; i < DEFER_ROUNDS && k->dirty && k->pass_bytes < DEFER_BYTES && !k->nevents && !k->control; i++) {
+    for (int i = 0;
+         i < DEFER_ROUNDS && k->dirty && k->pass_bytes < DEFER_BYTES && !k->nevents && !k->control && !k->fed_input;
+         i++) {
         int more = epoll_wait(k->epfd, ready, READY_AT_ONCE, 0);
         if (more <= 0) break;
         clock_read(k);
@@ -389,10 +400,9 @@ int spl_turn(spl_core *k, int linger_us, struct spl_event **events)
 {
     struct epoll_event ready[READY_AT_ONCE];
     conn_empty_grave(k);
-    for (struct chunk *h = k->arenas, *next; h; h = next) next = h->next, free(h);
-    k->arenas = NULL;
-    k->nevents = 0;
+    events_begin(k);
     clock_read(k);
+    feed_resume(k);
     uint64_t end = k->now + TURN_MS + (uint64_t)linger_us / 1000;
     int wait_ms = 0;
     for (;;) {
@@ -402,11 +412,12 @@ int spl_turn(spl_core *k, int linger_us, struct spl_event **events)
         k->woken = false;
         pass(k, ready, n);
         if (!k->runnable && !k->dying) timer_arm(k);
-        if (k->nevents || k->control || k->woken || k->now >= end) break;
+        if (k->nevents || k->control || k->fed_input || k->fed_output || k->woken || k->now >= end) break;
         nap(k);
         wait_ms = linger_us / 1000;
     }
     timer_arm(k);
-    *events = k->events;
-    return (int)k->nevents;
+    uint32_t count;
+    events_turn(k, events, &count);
+    return (int)count;
 }

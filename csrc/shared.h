@@ -20,7 +20,8 @@ struct shared_slot {
 };
 struct shared_page {
     _Atomic uint64_t next_cid;
-    uint8_t pad[56];
+    _Atomic uint64_t handshakes; /* second << 32 | how many were begun in it */
+    uint8_t pad[48];
     struct shared_slot slot[];
 };
 _Static_assert(sizeof(struct shared_slot) == 64, "the supervisor knows this layout");

@@ -109,6 +109,28 @@ int spl_conn_reject(spl_core *core, uint64_t conn, uint32_t reason, const char *
 /* Go on with a connection that waits for an answer to SPL_INFO. 0, or -1: gone. */
 int spl_conn_resume(spl_core *core, uint64_t conn);
 int spl_conn_get(spl_core *core, uint64_t conn, struct spl_conn_info *out);
+
+/* Fed connections: the owner translates between the wire and the protocol (TLS, WebSocket), the core does all the rest.
+ * Turn a connection into one (or, `on` = 0, back) between SPL_ACCEPTED and spl_conn_start. 0, or -1: gone. */
+int spl_conn_feed(spl_core *core, uint64_t conn, int on);
+/* May it come in? For connections that are sent something before spl_conn_start. 0, or -1: it is being told that the server is full. */
+int spl_conn_admit(spl_core *core, uint64_t conn);
+/* May another handshake begin, of `limit` a second over all workers? 1 or 0. */
+int spl_handshake_allowed(spl_core *core, uint32_t limit);
+/* After every turn: take the names of up to `max` connections that have input to translate (then for each spl_receive and
+ * spl_feed), or output (then for each spl_drain until 0, and spl_send). Returns how many; ask until it is 0, and for output last:
+ * asking for it also flushes what was fed. When SPL_CLOSED is told, spl_drain and spl_send work a last time; it is hung up when
+ * there is no output left to ask for. */
+size_t spl_fed_input(spl_core *core, uint64_t *conns, size_t max);
+size_t spl_fed_output(spl_core *core, uint64_t *conns, size_t max);
+/* Bytes from the wire, up to `size`, left there if `peek`. 0: no more for now; -1: the connection is gone. */
+int64_t spl_receive(spl_core *core, uint64_t conn, char *to, size_t size, int peek);
+/* Protocol bytes, of any length, as if they had been read. 0, or -1: the connection is gone. */
+int spl_feed(spl_core *core, uint64_t conn, const char *data, size_t len);
+/* Output to translate; 0 if there is none, or if the wire takes no more for now. */
+size_t spl_drain(spl_core *core, uint64_t conn, char *to, size_t size);
+/* Bytes to the wire; what it does not take waits in the core. 0, or -1: the connection is gone. */
+int spl_send(spl_core *core, uint64_t conn, const char *data, size_t len);
 void spl_close_clients(spl_core *core, uint32_t reason);
 void spl_set_trace(spl_core *core, int debug, int trace);
 

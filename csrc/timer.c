@@ -139,13 +139,18 @@ void timer_run(struct core *k)
     }
 }
 
+void timer_soon(struct core *k)
+{
+    struct itimerspec soon = {.it_value = {.tv_nsec = 1}};
+    timerfd_settime(k->timerfd, 0, &soon, NULL);
+    k->timer_armed = 1;
+}
+
 /* Called last, before the owner waits. What waits for no descriptor must not wait for a deadline either. */
 void timer_arm(struct core *k)
 {
     if (k->runnable || k->dying) {
-        struct itimerspec soon = {.it_value = {.tv_nsec = 1}};
-        timerfd_settime(k->timerfd, 0, &soon, NULL);
-        k->timer_armed = 1;
+        timer_soon(k);
         return;
     }
     uint64_t at = k->nheap ? k->heap[0]->timer_at : 0;
