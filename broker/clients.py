@@ -11,7 +11,7 @@ import json
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from broker import core as plane
 from broker.auth import Accepted, Authenticator, NeedsBcrypt, Rejected, verify_bcrypt
@@ -21,6 +21,9 @@ from broker.options import NkeyUser, Options, Permissions
 from broker.protocol.connect import Connect, Meta, decode, encode, is_object
 from broker.protocol.errors import ClosedReason, reason_text
 from broker.protocol.info import InfoTemplate
+
+if TYPE_CHECKING:
+    from broker.tls.link import Links
 
 BCRYPT_THREADS = 2
 MAX_USER = 65535  # bytes of a user's name that monitoring knows
@@ -35,6 +38,7 @@ class Clients:
         "_auth",
         "_core",
         "_info",
+        "_links",
         "_log",
         "_loop",
         "_options",
@@ -51,14 +55,16 @@ class Clients:
         info: InfoTemplate,
         log: Log,
         wake: Callable[[], None],
+        links: Links | None = None,
     ) -> None:
-        """`wake` makes a lingering turn of the core return; it is called from other threads."""
+        """`wake` makes a lingering turn of the core return; it is called from other threads. `links`: clients speak TLS."""
         self._core = core
         self._options = options
         self._auth = auth
         self._info = info
         self._log = log
         self._wake = wake
+        self._links = links
         self._loop = asyncio.get_running_loop()
         self._pool: ThreadPoolExecutor | None = None
         self._accounts = {"$G": core.account("$G")}
@@ -80,6 +86,8 @@ class Clients:
             else:
                 self._core.reject(event.conn, ClosedReason.PROTOCOL_VIOLATION, "")
         elif kind == plane.EventType.CLOSED:
+            if self._links is not None:
+                self._links.closed(event.conn)
             if self._log.debug_on:
                 reason = reason_text(event.reason)
                 self._log.debug(f"{self._prefix(event)}Client connection closed: {reason}")
@@ -93,10 +101,15 @@ class Clients:
 
     def _accepted(self, event: Event) -> None:
         nonce = secrets.token_urlsafe(11) if self._auth.nonce_required else None
-        info = self._info.first(event.cid, event.ip, nonce)
-        self._core.start(event.conn, info, nonce.encode() if nonce else b"")
         if self._log.debug_on:
             self._log.debug(f"{event.ip}:{event.port} - cid:{event.cid} - Client connection created")
+        cookie = nonce.encode() if nonce else b""
+        if self._links is not None:
+            self._links.begin(
+                event, lambda first: self._info.first(event.cid, event.ip, nonce, first), cookie
+            )
+            return
+        self._core.start(event.conn, self._info.first(event.cid, event.ip, nonce), cookie)
 
     def _connect(self, event: Event) -> None:
         known = self._core.info(event.conn)
@@ -108,7 +121,8 @@ class Clients:
             self._core.reject(event.conn, ClosedReason.PROTOCOL_VIOLATION, "")
             return
         meta = encode(connect) if previous else event.data
-        verdict = self._auth.check(connect, known.cookie.decode())
+        certificate = self._links.certificate(event.conn) if self._links is not None else None
+        verdict = self._auth.check(connect, known.cookie.decode(), certificate=certificate)
         if isinstance(verdict, NeedsBcrypt):
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(BCRYPT_THREADS, "bcrypt")
@@ -161,7 +175,8 @@ class Clients:
             known = self._core.info(event.conn)
             if known is None:
                 return
-            after_pong = self._info.connect_info(event.cid, known.ip, verdict.account)
+            tls_first = self._links is not None and self._links.is_first(event.conn)
+            after_pong = self._info.connect_info(event.cid, known.ip, verdict.account, tls_first=tls_first)
         self._core.accept(
             event.conn,
             self._account(verdict.account),

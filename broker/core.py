@@ -49,6 +49,9 @@ class Control(IntEnum):
 VERBOSE, PEDANTIC, ECHO, HEADERS, NO_RESPONDERS, LATE_PONG = 1, 2, 4, 8, 16, 32
 
 RECORD_BYTES = 1 << 16  # how much one call tells of connections or subscriptions
+FED_AT_ONCE = 256
+WIRE_SIZE = 128 * 1024  # what is received, or drained, at once; more would leave the cache
+PLAIN_SIZE = 256 * 1024  # what that much may become
 
 
 @dataclass(slots=True, frozen=True)
@@ -103,9 +106,23 @@ class AccountInfo:
 
 
 class Core:
-    """One worker's data plane. Not thread safe, like the handle behind it."""
+    """One worker's data plane. Not thread safe, like the handle behind it.
 
-    __slots__ = ("_events", "_handle", "_info")
+    ``wire``, ``plain`` and ``drained`` are buffers of ``receive``, ``feed`` and ``drain``, shared by all fed connections.
+    """
+
+    __slots__ = (
+        "_drained",
+        "_events",
+        "_fed",
+        "_handle",
+        "_info",
+        "_plain",
+        "_wire",
+        "drained",
+        "plain",
+        "wire",
+    )
 
     def __init__(
         self, options: Options, *, index: int, serial: int, workers: int, shared: int, auth_required: bool
@@ -142,6 +159,18 @@ class Core:
             raise OSError(ffi.errno, os.strerror(ffi.errno))
         self._events = ffi.new("struct spl_event **")
         self._info = ffi.new("struct spl_conn_info *")
+        self._fed = ffi.new("uint64_t[]", FED_AT_ONCE)
+        self._wire = self._plain = self._drained = ffi.NULL
+        self.wire = self.plain = self.drained = memoryview(b"")
+
+    def prepare_feeding(self) -> None:
+        """Make the buffers of fed connections. Raises MemoryError."""
+        self._wire = ffi.new("char[]", WIRE_SIZE)
+        self._plain = ffi.new("char[]", PLAIN_SIZE)
+        self._drained = ffi.new("char[]", WIRE_SIZE)
+        self.wire = memoryview(ffi.buffer(self._wire))
+        self.plain = memoryview(ffi.buffer(self._plain))
+        self.drained = memoryview(ffi.buffer(self._drained))
 
     def close(self) -> None:
         """Free everything; the object must not be used afterwards."""
@@ -155,6 +184,9 @@ class Core:
     def turn(self, linger_us: int) -> Iterator[Event]:
         """Serve what is ready, then yield what needs policy."""
         count = lib.spl_turn(self._handle, linger_us, self._events)
+        return self._told(count) if count else iter(())
+
+    def _told(self, count: int) -> Iterator[Event]:
         events = self._events[0]
         for i in range(count):
             e = events[i]
@@ -275,6 +307,48 @@ class Core:
             ffi.unpack(i.meta, i.meta_len) if i.meta_len else b"",
             ffi.unpack(i.cookie, i.cookie_len) if i.cookie_len else b"",
         )
+
+    # -- fed connections: csrc/feed.c --
+
+    def set_fed(self, conn: int, on: bool) -> bool:
+        """Between ACCEPTED and ``start``: whether we translate this connection's bytes. False if it is gone."""
+        return bool(lib.spl_conn_feed(self._handle, conn, on) == 0)
+
+    def admit(self, conn: int) -> bool:
+        """Whether there is room for it; if not, it is told so and closed."""
+        return bool(lib.spl_conn_admit(self._handle, conn) == 0)
+
+    def handshake_allowed(self, limit: int) -> bool:
+        """Whether one more handshake may begin, of ``limit`` a second over all workers."""
+        return bool(lib.spl_handshake_allowed(self._handle, limit))
+
+    def fed_input(self) -> list[int]:
+        """Connections with input to ``receive`` and ``feed``; ask until there are none."""
+        count = lib.spl_fed_input(self._handle, self._fed, FED_AT_ONCE)
+        handles: list[int] = ffi.unpack(self._fed, count) if count else []
+        return handles
+
+    def fed_output(self) -> list[int]:
+        """Connections with output to ``drain`` and ``send``; ask until there are none, after all input is fed."""
+        count = lib.spl_fed_output(self._handle, self._fed, FED_AT_ONCE)
+        handles: list[int] = ffi.unpack(self._fed, count) if count else []
+        return handles
+
+    def receive(self, conn: int, size: int = WIRE_SIZE, *, peek: bool = False) -> int:
+        """How many bytes came from the wire, and are in ``wire`` now. 0: none for now; -1: the connection is gone."""
+        return int(lib.spl_receive(self._handle, conn, self._wire, min(size, WIRE_SIZE), peek))
+
+    def feed(self, conn: int, size: int) -> bool:
+        """Protocol bytes: the first ``size`` of ``plain``. False if the connection is gone."""
+        return bool(lib.spl_feed(self._handle, conn, self._plain, min(size, PLAIN_SIZE)) == 0)
+
+    def drain(self, conn: int) -> int:
+        """How many bytes of output are in ``drained`` now; 0 if there are none, or the wire takes no more for now."""
+        return int(lib.spl_drain(self._handle, conn, self._drained, WIRE_SIZE))
+
+    def send(self, conn: int, data: bytes) -> bool:
+        """Bytes to the wire; what it does not take waits. False if the connection is gone."""
+        return bool(lib.spl_send(self._handle, conn, data, len(data)) == 0)
 
     def close_clients(self, reason: int) -> None:
         """Flush and close every client."""

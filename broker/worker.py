@@ -19,6 +19,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -32,6 +33,10 @@ from broker.mesh.pipes import Pipes, stream_path
 from broker.monitor.answers import answer
 from broker.protocol.errors import ClosedReason
 from broker.protocol.info import InfoTemplate
+
+if TYPE_CHECKING:
+    from broker.tls.link import Links
+    from broker.tls.watch import Watch
 
 CANNOT_BEGIN = 3
 BEAT_SECONDS = 0.5
@@ -66,7 +71,17 @@ class Worker:
         )
         self._core.set_trace(options.debug, options.trace)
         info = InfoTemplate(options, launch.server_id)
-        self._clients = Clients(self._core, options, auth, info, self._log, self._wake)
+        self._links: Links | None = None
+        self._watch_tls: Watch | None = None
+        if options.tls is not None:
+            from broker.tls.context import TlsContext  # these load ssl, which costs time and memory
+            from broker.tls.link import Links
+            from broker.tls.watch import Watch
+
+            context = TlsContext(options.tls)
+            self._links = Links(self._core, context, options.allow_non_tls, self._log)
+            self._watch_tls = Watch(context, self._log, announce=launch.index == 0)
+        self._clients = Clients(self._core, options, auth, info, self._log, self._wake, self._links)
         self._pipes: Pipes | None = None
         if launch.workers > 1:
             self._pipes = Pipes(launch.run_dir, launch.index, launch.serial, self._log.error)
@@ -95,6 +110,10 @@ class Worker:
         for fd in (self._core.fileno(), self._control.fileno(), self._wake_fd):
             self._loop.remove_reader(fd)
         self._core.accepting(False)
+        if self._watch_tls is not None:
+            self._watch_tls.close()
+        if self._links is not None:
+            self._links.close()
         self._core.close_clients(ClosedReason.SERVER_SHUTDOWN)
         self._clients.close()
         if self._answers is not None:
@@ -129,6 +148,8 @@ class Worker:
                 self._peer_lost(event.reason)
             else:
                 self._clients.handle(event)
+        if self._links is not None:
+            self._links.serve()
         self._send_control()
 
     def _send_control(self) -> None:

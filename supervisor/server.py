@@ -122,6 +122,10 @@ def _run(
     if monitor is not None:
         log.info(f"Starting http{'s' if options.https_port else ''} monitor on {monitor.address}")
     log.info(f"Listening for client connections on {listeners.address}")
+    if options.tls is not None:
+        log.info("TLS required for client connections")
+        if options.tls.handshake_first and not options.tls.handshake_first_fallback:
+            log.warn('Clients that are not using "TLS Handshake First" option will fail to connect')
     if options.ports_file_dir:
         _write_ports_file(options, listeners, monitor, log, undo)
     code = _loop(signals, selector, children, log)

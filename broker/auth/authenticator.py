@@ -6,7 +6,7 @@ is that of nats-server, because a client may send several kinds of credentials a
     nothing configured      everybody comes in, whatever they send
     no_auth_user            stands in for a client that sends no credentials at all
     nkey users              decide alone about a client that sends an nkey
-    users                   decide alone about a client that sends a user name
+    users                   decide alone about a client that sends a user name, or about all if certificates are mapped
     token, single user      for everybody else
 
 A refusal tells the client nothing but that it is one; the log is told who was refused.
@@ -15,7 +15,7 @@ A refusal tells the client nothing but that it is one; the log is told who was r
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from broker.auth import nkeys, passwords
 from broker.options import NkeyUser, Options, Permissions, User
@@ -23,6 +23,9 @@ from broker.options.gotext import quote
 from broker.options.model import GLOBAL_ACCOUNT
 from broker.protocol.connect import Connect
 from broker.protocol.info import auth_required
+
+if TYPE_CHECKING:
+    from broker.tls.certificate import Certificate
 
 _FAILED: Final = "authentication error"
 
@@ -67,6 +70,7 @@ class Authenticator:
 
     __slots__ = (
         "_keys",
+        "_map_certificates",
         "_nkeys",
         "_no_auth_name",
         "_password",
@@ -87,6 +91,7 @@ class Authenticator:
         self._password = options.password.reveal() if options.password else ""
         self._token = options.token.reveal() if options.token else ""
         self._no_auth_name = options.no_auth_user
+        self._map_certificates = options.tls is not None and options.tls.verify_and_map
         self.required = auth_required(options)
         self.nonce_required = bool(self._nkeys)
         self.no_auth: User | NkeyUser | None = None
@@ -99,8 +104,13 @@ class Authenticator:
         if any(map(passwords.is_bcrypt, secrets)):
             passwords.preload()
 
-    def check(self, connect: Connect, nonce: str, kind: str = "STANDARD") -> Verdict:
-        """Decide about a client that was sent ``nonce`` (empty: none) over this ``kind`` of connection."""
+    def check(
+        self, connect: Connect, nonce: str, kind: str = "STANDARD", certificate: Certificate | None = None
+    ) -> Verdict:
+        """Decide about a client that was sent ``nonce`` (empty: none) over this ``kind`` of connection.
+
+        ``certificate``: the client's, if its connection asked for one.
+        """
         if connect.account or connect.new_account:  # once a feature, now an error, even with good credentials
             return _rejected(_identity(connect))
         if not self.required:
@@ -113,6 +123,8 @@ class Authenticator:
             if connect.nkey:
                 return _rejected(_identity(connect), "unknown nkey")
         if self._users:
+            if self._map_certificates:
+                return self._check_certificate(connect, kind, certificate)
             if anonymous and self._no_auth_name in self._users:
                 # Its password, if it has one, is for clients that send a name.
                 return _admit(self._users[self._no_auth_name], kind)
@@ -133,6 +145,22 @@ class Authenticator:
         if not nonce or not nkeys.verify(self._keys[user.nkey], nonce.encode(), signature):
             return _rejected(identity, "Signature not verified")
         return verdict
+
+    def _check_certificate(self, connect: Connect, kind: str, certificate: Certificate | None) -> Verdict:
+        from broker.tls.names import mapped_user, subject_text  # loads ssl, which few configurations need
+
+        if certificate is None:  # a client without TLS, where that is allowed
+            return _rejected(("", ""), "no certificate")
+        admitted: dict[str, Accepted] = {}
+        for name, user in self._users.items():
+            verdict = _admit(user, kind)
+            if isinstance(verdict, Accepted):
+                admitted[name] = verdict
+        found = mapped_user(certificate, admitted)
+        if found is None:
+            return _rejected(("", ""), f"User in cert [{quote(subject_text(certificate))}], not found")
+        password = self._users[found].password.reveal()
+        return _compare(password, connect.password, admitted[found], _rejected(("user", found)))
 
     def _check_user(self, connect: Connect, kind: str) -> Verdict:
         identity = ("user", connect.user)

@@ -26,7 +26,7 @@ def auth_required(options: Options) -> bool:
 class InfoTemplate:
     """The INFO lines of one server, as bytes that end a line."""
 
-    __slots__ = ("_after", "_before", "_first_before", "_tail")
+    __slots__ = ("_after", "_before", "_first_before", "_rest", "_rest_tls_first", "_tail")
 
     def __init__(self, options: Options, server_id: str) -> None:
         """``server_id``: the server's public key. Raises ValueError for a malformed ``client_advertise``."""
@@ -47,21 +47,44 @@ class InfoTemplate:
         # A client that needs no credentials must not be told in its first INFO to look for some.
         first_required = "" if options.no_auth_user else required
         rest = f',"max_payload":{options.max_payload},"client_id":'
-        self._first_before = f"{start}{first_required}{rest}".encode()
-        self._before = f"{start}{required}{rest}".encode()
+        self._first_before = f"{start}{first_required}".encode()
+        self._before = f"{start}{required}".encode()
+        self._rest = f"{_tls_fields(options, first=False)}{rest}".encode()
+        self._rest_tls_first = f"{_tls_fields(options, first=True)}{rest}".encode()
         self._tail = f',"api_lvl":{API_LEVEL}}} \r\n'.encode()
         self._after = b',"connect_info":true,"remote_account":'
 
-    def first(self, cid: int, client_ip: str, nonce: str | None) -> bytes:
-        """The line for a new connection. ``client_ip`` empty: unknown; ``nonce``: the text to be signed."""
+    def first(self, cid: int, client_ip: str, nonce: str | None, tls_first: bool = False) -> bytes:
+        """The line for a new connection. ``client_ip`` empty: unknown; ``nonce``: the text to be signed; ``tls_first``: it goes
+        through TLS."""
         challenge = b',"nonce":"%b"' % nonce.encode() if nonce else b""
-        return b"".join((self._first_before, b"%d" % cid, _address(client_ip), challenge, self._tail))
+        rest = self._rest_tls_first if tls_first else self._rest
+        return b"".join((self._first_before, rest, b"%d" % cid, _address(client_ip), challenge, self._tail))
 
-    def connect_info(self, cid: int, client_ip: str, account: str, system: bool = False) -> bytes:
+    def connect_info(
+        self, cid: int, client_ip: str, account: str, system: bool = False, tls_first: bool = False
+    ) -> bytes:
         """The line after the first PONG: the ``account`` the client is in, and whether it is the system's."""
         name = _text(account).encode()
         flag = b',"acc_is_sys":true' if system else b""
-        return b"".join((self._before, b"%d" % cid, _address(client_ip), self._after, name, flag, self._tail))
+        rest = self._rest_tls_first if tls_first else self._rest
+        return b"".join(
+            (self._before, rest, b"%d" % cid, _address(client_ip), self._after, name, flag, self._tail)
+        )
+
+
+def _tls_fields(options: Options, first: bool) -> str:
+    """Whether TLS must or may be used. Where it comes first there is no choice, whatever the options say."""
+    if options.tls is None:
+        return ""
+    fields = ""
+    if first or not options.allow_non_tls:
+        fields += ',"tls_required":true'
+    if options.tls.verify or options.tls.verify_and_map:
+        fields += ',"tls_verify":true'
+    if options.allow_non_tls:
+        fields += ',"tls_available":true'
+    return fields
 
 
 def _address(client_ip: str) -> bytes:

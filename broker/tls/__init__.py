@@ -1,0 +1,1 @@
+"""TLS for client connections: contexts, certificates, and the links that use them."""
