@@ -6,6 +6,7 @@ import os
 import platform
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,8 +16,9 @@ from tests.bench import generator as load
 from tests.bench import measures, report, rows, servers
 from tests.bench.report import Numbers, Result
 from tests.bench.servers import BenchError, Server, Spec
+from tests.certificates import Authority
 
-SECTIONS = ("main", "other", "crossing", "latency", "connections", "lifecycle")
+SECTIONS = ("main", "other", "tls", "crossing", "latency", "connections", "lifecycle")
 
 
 @dataclass(slots=True)
@@ -63,6 +65,21 @@ class Bench:
                 return measures.workload(self.generator, server, row, self.size)
 
             say(report.workload_line(self.alternate(Result(section, row.name, aim=row.aim), measure)))
+
+    def tls(self) -> None:
+        """The workloads over TLS, both servers with the same certificate."""
+        say(report.workload_heading("Over TLS", self.ours.name, self.peer.name))
+        with tempfile.TemporaryDirectory(prefix="spline-bench-") as folder:
+            authority = Authority(Path(folder))
+            pair = authority.issue("server", hosts=["127.0.0.1"])
+            flags = ("--tls", "--tlscert", str(pair.cert), "--tlskey", str(pair.key))
+            for row in rows.TLS:
+
+                def measure(server: Server, row: rows.Row = row) -> Numbers:
+                    return measures.tls_workload(server, row, self.size, authority.file, self.generator.cpu)
+
+                result = self.alternate(Result("tls", row.name, aim=row.aim), measure, flags)
+                say(report.workload_line(result))
 
     def crossing(self) -> None:
         """The table about two workers on one core: pairs within one worker, pairs across, and the peer."""
@@ -135,6 +152,8 @@ class Bench:
             self.workloads("main", "Workloads", rows.MAIN)
         elif section == "other":
             self.workloads("other", "Other workloads", rows.OTHER)
+        elif section == "tls":
+            self.tls()
         elif section == "crossing":
             self.crossing()
         elif section == "latency":

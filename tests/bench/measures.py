@@ -6,8 +6,11 @@ second.
 
 import contextlib
 import socket
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.bench import placement, servers
 from tests.bench.generator import Generator, collect
@@ -40,6 +43,21 @@ QUICK = Size(share=0.15, repeats=3, connects=1_000, idle_s=1.5, idle_connections
 def workload(generator: Generator, server: Server, row: Row, size: Size) -> dict[str, float]:
     """One run of a row: `rate` per second, and `cpu_us` of server CPU per published or delivered message."""
     result = generator.run(server, row.command(size.share))
+    return {"rate": result[row.rate], "cpu_us": result["server_cpu_us_per_msg"]}
+
+
+def tls_workload(server: Server, row: Row, size: Size, ca: Path, cpu: int) -> dict[str, float]:
+    """One run of a row over TLS, with the same numbers. Raises BenchError if it failed."""
+    pids = ",".join(map(str, server.pids))
+    target = ("--port", str(server.port), "--server-pids", pids, "--ca", str(ca))
+    with servers.pinned(cpu):
+        run = subprocess.Popen(
+            [sys.executable, "-m", "tests.bench.tlsload", *target, *row.command(size.share)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    result = collect(run)
     return {"rate": result[row.rate], "cpu_us": result["server_cpu_us_per_msg"]}
 
 

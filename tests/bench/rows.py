@@ -70,3 +70,11 @@ CROSSING = (
     (_row("1 to 1, 1 KiB", "--mode pubsub --size 1024", 800_000), 1),
     (_row("request-reply, 50 pairs", "--mode reqrep --size 128 --pubs 50", 1_000, "req_s"), 50),
 )
+
+# Over TLS, by tlsload.py: the aim is the CPU of the other server.
+TLS = (
+    _row("1 to 1, 128 B", "--mode pubsub --size 128", 1_500_000, aim=1.0),
+    _row("1 to 1, 1 KiB", "--mode pubsub --size 1024", 300_000, aim=1.0),
+    _row("fan-out 1 to 10, 128 B", "--mode fanout --size 128 --subs 10", 200_000, aim=1.0),
+    _row("request-reply, 1 pair", "--mode reqrep --size 128", 4_000, "req_s", aim=1.0),
+)
