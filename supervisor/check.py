@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from broker.options import Loaded, Options, load, parse_command_line, validate_start
 from broker.options.command_line import Command
@@ -18,6 +20,10 @@ from broker.options.features import start_warnings
 from broker.options.reload import plan
 from broker.options.report import Problem
 from supervisor.live import live_options_file
+
+_PLACED_BY_LINE: Final = re.compile(
+    r"(?:error parsing include file '[^']*', )*Parse error on line \d+: '(.*)'"
+)
 
 
 class CheckError(Exception):
@@ -70,6 +76,8 @@ def _line(problem: Problem, kind: str, file: str) -> str:
     reason = problem.plain or problem.reason
     if problem.node is None:
         reason = reason.removeprefix(f"{file}: ")
+    elif not problem.placed:  # a text that says in its own way where
+        reason = _PLACED_BY_LINE.sub(r"\1", reason)
     return f"{place}: {kind}{reason}{hint}"
 
 
@@ -84,8 +92,8 @@ def _print_start_problems(options: Options, file: str) -> bool:
 
 
 def _shown(text: str) -> str:
-    """Text that may hold bytes of another encoding, for a terminal."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """Text that may hold bytes of another encoding, or a zero for the end of a file, for a terminal."""
+    return text.replace("\0", "\\0").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 # -- what a reload would do -----------------------------------------------------------------------------------------

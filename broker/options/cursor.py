@@ -106,8 +106,11 @@ class Cursor:
         self.emit(kind, self.read())
 
     def fail(self, message: str) -> None:
-        """Make the last token: an error at the present position."""
-        self.token = Token(Kind.ERROR, message, self._line(), 0)
+        """Make the last token: an error at the character that was read last."""
+        line = self._line()
+        line_start = self._newlines[line - 2] if line > 1 else 0
+        column = max(0, self.byte_length(line_start, self.position) - 1)
+        self.token = Token(Kind.ERROR, message, line, column)
 
     def fail_char(self, message: str, char: str) -> None:
         """An error whose ``message`` shows the offending character in place of ``{}``."""

@@ -97,7 +97,7 @@ def _load_file(path: str) -> Loaded:
     try:
         values = parse_file(path)
     except ConfigError as error:
-        report.errors.append(Problem(str(error)))
+        report.errors.append(Problem(str(error), error.place, placed=False))
         return _loaded(Options(config_file=path), report)
     if not values:
         report.warnings.append(Problem(f"{path}: config has no values or is empty"))

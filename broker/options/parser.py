@@ -30,8 +30,12 @@ _SIZES: Final = {
 
 class ConfigError(Exception):
     """The text is not a configuration; ``str()`` is the message for the operator. No other error leaves this
-    module.
+    module. ``place``, if known, says where it is wrong; its value means nothing.
     """
+
+    def __init__(self, message: str, place: Node | None = None) -> None:
+        super().__init__(message)
+        self.place = place
 
 
 @dataclass(slots=True, frozen=True)
@@ -122,9 +126,14 @@ class _Parser:
             if token.kind is Kind.END:
                 # A last lone brace is read as a key, and tolerated.
                 if previous is not None and previous.kind is Kind.KEY and previous.text != "}":
-                    raise ConfigError(f"config is invalid ({self._path}:{token.line}:{token.column})")
+                    place = Node("", token.line, token.column, self._path)
+                    raise ConfigError(f"config is invalid ({place.source()})", place)
                 return self._root
-            self._process(token)
+            try:
+                self._process(token)
+            except ConfigError as error:
+                error.place = error.place or Node("", token.line, token.column, self._path)
+                raise
             previous = token
 
     def _process(self, token: Token) -> None:
@@ -179,7 +188,8 @@ class _Parser:
         try:
             values = _parse_file(_join(os.path.dirname(self._path), token.text), self._including)
         except ConfigError as error:
-            raise ConfigError(f"error parsing include file '{token.text}', {error}") from None
+            message = f"error parsing include file '{token.text}', {error}"
+            raise ConfigError(message, error.place) from None
         target = self._open[-1]
         assert isinstance(target, dict)  # the lexer knows the keyword only where a key may stand
         target.update(values)

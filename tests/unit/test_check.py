@@ -70,10 +70,32 @@ def test_all_mistakes_in_order_with_hints(capsys: pytest.CaptureFixture[str]) ->
     ]
 
 
-def test_syntax(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = check(capsys, "port: 1\nusers: [")
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "port: 1\nusers: [",
+            '2:8: Expected an array value terminator "," or an array terminator "]", but got \'\\0\'',
+        ),
+        (
+            "port: 1\n  host: a b",
+            "2:11: Expected a top-level value to end with a new line, comment or EOF, but got 'b'",
+        ),
+        ("port: $NO_SUCH_PORT", "1:7: variable reference for 'NO_SUCH_PORT' on line 1 can not be found"),
+        ("\nport: 99999999999999999999\n", "2:7: integer '99999999999999999999' is out of the range"),
+        ("include none.conf", "1:8: error parsing include file 'none.conf', open none.conf: no such file"),
+        ("\nport", "2:5: config is invalid (c.conf:2:5)"),
+    ],
+)
+def test_syntax(capsys: pytest.CaptureFixture[str], text: str, expected: str) -> None:
+    code, out, err = check(capsys, text)
     assert (code, out, len(err)) == (1, "", 1)
-    assert err[0].startswith("c.conf: Parse error on line 2: 'Expected an array value terminator")
+    assert err[0].startswith(f"c.conf:{expected}")
+
+
+def test_syntax_of_an_included_file(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("one.conf").write_text("a: 1\nb: .5\n")
+    assert check(capsys, "port: 1\ninclude one.conf\n")[2] == ["one.conf:2:4: Floats must start with a digit"]
 
 
 def test_what_prevents_a_start(capsys: pytest.CaptureFixture[str]) -> None:
