@@ -187,6 +187,8 @@ def _show(name: str, value: Any) -> str:
     """A value as Go's ``%v`` shows it, without the secrets in it."""
     if value is None:
         return "<nil>"
+    if name == "write_timeout" and value == "default":
+        return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Secret):
