@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from broker.options import Options
@@ -47,8 +46,9 @@ def make_live_options(options: Options) -> LiveOptions:
 def live_options_file(pid: int) -> str:
     """The path of the text of what process ``pid`` runs; empty if it has none, or none that we may see."""
     with contextlib.suppress(OSError):
-        for entry in Path(f"/proc/{pid}/fd").iterdir():
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            path = f"/proc/{pid}/fd/{number}"
             with contextlib.suppress(OSError):  # closed in the meantime
-                if os.readlink(entry).startswith(f"/memfd:{_NAME}"):
-                    return str(entry)
+                if os.readlink(path).startswith(f"/memfd:{_NAME}"):
+                    return path
     return ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from pathlib import Path
 from typing import Final
 
 NAME_BYTES: Final = 15  # what the kernel keeps of a process's name
@@ -18,8 +17,9 @@ _ARGUMENTS_END: Final = 49
 
 def set_process_name(program: str) -> None:
     """Be found under the program's name, as if that were a binary and not a script of an interpreter."""
-    with contextlib.suppress(OSError):  # without /proc we are found by pid only
-        Path("/proc/self/comm").write_bytes(process_name(program))
+    # Without /proc we are found by pid only.
+    with contextlib.suppress(OSError), open("/proc/self/comm", "wb") as file:
+        file.write(process_name(program))
 
 
 def process_name(program: str) -> bytes:
@@ -33,7 +33,8 @@ def hide_secret_arguments() -> None:
     Others of this machine see them until then, so that a file is the better place. Without /proc they stay.
     """
     with contextlib.suppress(OSError, IndexError, ValueError):
-        stat = Path("/proc/self/stat").read_bytes()
+        with open("/proc/self/stat", "rb") as file:
+            stat = file.read()
         numbers = stat[stat.rindex(b")") + 1 :].split()
         start, end = int(numbers[_ARGUMENTS_START - 3]), int(numbers[_ARGUMENTS_END - 3])
         with open("/proc/self/mem", "r+b", buffering=0) as memory:

@@ -27,7 +27,6 @@ from supervisor.limits import check_descriptors
 from supervisor.listeners import Listeners, listen, listen_monitor
 from supervisor.live import make_live_options
 from supervisor.policy import Policy
-from supervisor.ports import port_urls, write_ports_file
 from supervisor.signals import NAMES, SignalQueue
 
 # The data plane keeps its peers as bits of a 64-bit set; one is left for a peer that is not a worker.
@@ -138,6 +137,8 @@ def _write_ports_file(
     options: Options, listeners: Listeners, monitor: Listeners | None, log: Log, undo: ExitStack
 ) -> None:
     """Say in a file where the server can be reached, until ``undo``. A server that cannot do that serves all the same."""
+    from supervisor.ports import port_urls, write_ports_file  # few servers have one
+
     scheme = "nats" if options.tls is None else "tls"
     ports = {"nats": port_urls(scheme, listeners.host, listeners.port)}
     if monitor is not None:
