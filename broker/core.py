@@ -46,6 +46,7 @@ class Control(IntEnum):
     DRIFTED = 1  # what we knew of its interest was wrong; it has been asked for all of it
 
 
+BOUND, CONNECTED, PONGED = 1, 2, 4
 VERBOSE, PEDANTIC, ECHO, HEADERS, NO_RESPONDERS, LATE_PONG = 1, 2, 4, 8, 16, 32
 
 RECORD_BYTES = 1 << 16  # how much one call tells of connections or subscriptions
@@ -80,6 +81,7 @@ class ConnInfo:
     out_msgs: int
     out_bytes: int
     pending: int
+    flags: int
     meta: bytes
     cookie: bytes
 
@@ -128,32 +130,9 @@ class Core:
         self, options: Options, *, index: int, serial: int, workers: int, shared: int, auth_required: bool
     ) -> None:
         """Raises OSError when memory or descriptors are short."""
-        config = ffi.new(
-            "struct spl_config *",
-            {
-                "index": index,
-                "serial": serial,
-                "workers": workers,
-                "max_control_line": options.max_control_line,
-                "max_subscriptions": max(options.max_subscriptions, 0),
-                "max_sub_tokens": options.max_sub_tokens,
-                "max_payload": options.max_payload,
-                "max_connections": options.max_connections,
-                "max_pending": options.max_pending,
-                "ping_interval": max(int(options.ping_interval * 1000), 1),
-                "ping_max": options.ping_max,
-                "write_deadline": int(options.write_deadline * 1000),
-                "auth_timeout": int(options.auth_timeout * 1000),
-                "cache_entries": 0 if options.disable_sublist_cache else options.sublist_cache_size,
-                "max_closed": max(options.max_closed_clients, 0),
-                "headers": not options.no_header_support,
-                "auth_required": auth_required,
-                "no_stall": options.no_fast_producer_stall,
-                "spin_us": SPIN_US if workers == 1 or workers < len(os.sched_getaffinity(0)) else 0,
-                "shared_fd": shared,
-                "write_deadline_text": format_duration(options.write_deadline).encode()[:31],
-            },
-        )
+        config = _config(options, auth_required)
+        config.index, config.serial, config.workers, config.shared_fd = index, serial, workers, shared
+        config.spin_us = SPIN_US if workers == 1 or workers < len(os.sched_getaffinity(0)) else 0
         self._handle = lib.spl_new(config)
         if self._handle == ffi.NULL:
             raise OSError(ffi.errno, os.strerror(ffi.errno))
@@ -256,7 +235,7 @@ class Core:
         return handle
 
     def no_auth(self, account: int, permissions: Any) -> None:
-        """Bind connections whose first verb is not CONNECT to this user."""
+        """Bind connections whose first verb is not CONNECT to this user; account -1: refuse them."""
         lib.spl_no_auth(self._handle, account, _or_null(permissions))
 
     def start(self, conn: int, info: bytes, cookie: bytes) -> bool:
@@ -280,10 +259,10 @@ class Core:
         )
         return bool(done == 0)
 
-    def reject(self, conn: int, reason: int, text: str) -> None:
-        """Close with `-ERR '<text>'`, or without a word if text is empty."""
+    def reject(self, conn: int, reason: int, text: str) -> bool:
+        """Close with `-ERR '<text>'`, or without a word if text is empty; False if it is gone."""
         raw = text.encode()
-        lib.spl_conn_reject(self._handle, conn, reason, raw, len(raw))
+        return bool(lib.spl_conn_reject(self._handle, conn, reason, raw, len(raw)) == 0)
 
     def resume(self, conn: int) -> bool:
         """Go on with a connection whose INFO was found good; False if it is gone."""
@@ -304,6 +283,7 @@ class Core:
             i.out_msgs,
             i.out_bytes,
             i.pending,
+            i.flags,
             ffi.unpack(i.meta, i.meta_len) if i.meta_len else b"",
             ffi.unpack(i.cookie, i.cookie_len) if i.cookie_len else b"",
         )
@@ -349,6 +329,34 @@ class Core:
     def send(self, conn: int, data: bytes) -> bool:
         """Bytes to the wire; what it does not take waits. False if the connection is gone."""
         return bool(lib.spl_send(self._handle, conn, data, len(data)) == 0)
+
+    def configure(self, options: Options, auth_required: bool) -> None:
+        """Take over other settings, as far as they may change."""
+        lib.spl_configure(self._handle, _config(options, auth_required))
+
+    def clients(self) -> Iterator[int]:
+        """The handles of all clients; each may be closed meanwhile."""
+        conn = int(lib.spl_conn_next(self._handle, 0))
+        while conn:
+            yield conn
+            conn = int(lib.spl_conn_next(self._handle, conn))
+
+    def permit(self, conn: int, permissions: Any, who: str) -> None:
+        """Give a client other permissions; `who` is how the log calls it when it loses subscriptions."""
+        raw = who.encode(errors="replace")
+        lib.spl_conn_permit(self._handle, conn, _or_null(permissions), raw, len(raw))
+
+    def drop_permissions(self, permissions: Any) -> None:
+        """Free a set as soon as no connection has it any more; it must not be used afterwards."""
+        lib.spl_perms_drop(self._handle, permissions)
+
+    def tell(self, conn: int, line: bytes) -> None:
+        """Send a line to a client, or let it follow the first PONG if that is still to come."""
+        lib.spl_conn_tell(self._handle, conn, line, len(line))
+
+    def unlisten(self) -> None:
+        """Close the listeners for good."""
+        lib.spl_unlisten(self._handle)
 
     def close_clients(self, reason: int) -> None:
         """Flush and close every client."""
@@ -461,6 +469,32 @@ class Core:
         while not query.done:
             size = lib.spl_subs(self._handle, query, buffer, 4 * RECORD_BYTES)
             yield bytes(ffi.buffer(buffer, size)), int(query.total)
+
+
+def _config(options: Options, auth_required: bool) -> Any:
+    """The data plane's settings for these options; where it stands among its peers is left out."""
+    return ffi.new(
+        "struct spl_config *",
+        {
+            "max_control_line": options.max_control_line,
+            "max_subscriptions": max(options.max_subscriptions, 0),
+            "max_sub_tokens": options.max_sub_tokens,
+            "max_payload": options.max_payload,
+            "max_connections": options.max_connections,
+            "max_pending": options.max_pending,
+            "ping_interval": max(int(options.ping_interval * 1000), 1),
+            "ping_max": options.ping_max,
+            "write_deadline": int(options.write_deadline * 1000),
+            "auth_timeout": int(options.auth_timeout * 1000),
+            "cache_entries": 0 if options.disable_sublist_cache else options.sublist_cache_size,
+            "max_closed": max(options.max_closed_clients, 0),
+            "max_traced": max(options.max_traced_msg_len, 0),
+            "headers": not options.no_header_support,
+            "auth_required": auth_required,
+            "no_stall": options.no_fast_producer_stall,
+            "write_deadline_text": format_duration(options.write_deadline).encode()[:31],
+        },
+    )
 
 
 def _or_null(pointer: Any) -> Any:

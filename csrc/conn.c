@@ -46,6 +46,14 @@ struct conn *conn_by_handle(struct core *k, uint64_t handle)
     return k->conns[i]->closed ? NULL : k->conns[i];
 }
 
+void conn_set_permissions(struct conn *c, struct permissions *perms)
+{
+    permissions_hold(perms);
+    permissions_release(c->perms);
+    c->perms = perms;
+    c->last = NULL; /* it remembers a verdict */
+}
+
 void conn_ip(const struct conn *c, char out[48])
 {
     out[0] = 0;
@@ -66,7 +74,14 @@ void conn_error(struct core *k, struct conn *c, const char *text, uint32_t reaso
     char line[512];
     int n = snprintf(line, sizeof line, "-ERR '%.450s'\r\n", text);
     output_write(k, c, line, (size_t)n);
+    if (unlikely(k->trace)) trace_out(k, c, "-ERR", line + 6, (size_t)n - 9);
     if (reason) conn_close(k, c, reason);
+}
+
+void conn_ok(struct core *k, struct conn *c)
+{
+    output_write(k, c, "+OK\r\n", 5);
+    if (unlikely(k->trace)) trace_out(k, c, "OK", "", 0);
 }
 
 /* ---- input that waits ---- */
@@ -274,6 +289,7 @@ static void conn_free(struct core *k, struct conn *c)
     free(c->after_pong);
     free(c->sids);
     responses_free(c);
+    permissions_release(c->perms);
     free(c);
 }
 

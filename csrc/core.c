@@ -84,7 +84,8 @@ void spl_free(spl_core *k)
         free(k->accounts[i]->name);
         free(k->accounts[i]);
     }
-    for (uint32_t i = 0; i < k->nperms; i++) permissions_free(k->perms[i]);
+    for (uint32_t i = 0; i < k->nperms; i++) permissions_release(k->perms[i]);
+    permissions_release(k->no_auth_perms);
     mesh_free(k);
     monitor_free(k);
     output_pool_free(k);
@@ -231,6 +232,8 @@ void spl_perms_responses(spl_perms *p, int64_t max, int64_t expires_ms)
 void spl_no_auth(spl_core *k, int account, spl_perms *perms)
 {
     k->no_auth_acc = account_get(k, (uint32_t)account);
+    permissions_hold(perms);
+    permissions_release(k->no_auth_perms);
     k->no_auth_perms = perms;
 }
 
@@ -311,7 +314,8 @@ int spl_conn_accept(spl_core *k, uint64_t handle, int account, spl_perms *perms,
         if (c->open) c->acc->nconns--;
         a->nconns++;
     }
-    c->acc = a, c->perms = perms, c->open = true, c->auth_at = 0, c->last = NULL;
+    c->acc = a, c->open = true, c->auth_at = 0, c->last = NULL;
+    conn_set_permissions(c, perms);
     c->verbose = flags & SPL_VERBOSE, c->pedantic = flags & SPL_PEDANTIC, c->echo = flags & SPL_ECHO;
     c->headers = flags & SPL_HEADERS, c->no_responders = flags & SPL_NO_RESPONDERS;
     c->late_pong = k->cfg.workers > 1 && (flags & SPL_LATE_PONG);
@@ -328,7 +332,7 @@ int spl_conn_accept(spl_core *k, uint64_t handle, int account, spl_perms *perms,
         timer_set(k, c);
     }
     c->last_in = c->last_active = k->now;
-    if (c->verbose) output_write(k, c, "+OK\r\n", 5);
+    if (c->verbose) conn_ok(k, c);
     conn_release_hold(k, c, HOLD_CONNECT);
     end_of_command(k);
     return 0;
@@ -368,6 +372,7 @@ int spl_conn_get(spl_core *k, uint64_t handle, struct spl_conn_info *out)
     out->in_msgs = c->in_msgs, out->in_bytes = c->in_bytes, out->out_msgs = c->out_msgs, out->out_bytes = c->out_bytes;
     out->pending = output_pending(c);
     out->meta = c->meta, out->meta_len = c->meta_len, out->cookie = c->cookie, out->cookie_len = c->cookie_len;
+    out->flags = (c->open ? SPL_BOUND : 0u) | (c->connected ? SPL_CONNECTED : 0u) | (c->ponged ? SPL_PONGED : 0u);
     conn_ip(c, out->ip);
     return 0;
 }

@@ -108,7 +108,7 @@ struct conn {
     uint64_t last_generation;
     uint32_t last_serial, last_len;
     bool last_allowed;
-    bool runnable, dying, pinged, skipping, eof, late_pong;
+    bool runnable, dying, pinged, skipping, eof, late_pong, ponged;
     bool admitted; /* there was room for it */
     uint8_t skip_verb;
     uint16_t pings_out;
@@ -267,6 +267,8 @@ int conn_add_sub(struct core *k, struct conn *c, struct sub *s);
 void conn_drop_sub(struct core *k, struct conn *c, struct sub *s); /* unlink and free now */
 void conn_drop_subs(struct core *k, struct conn *c);
 void conn_ip(const struct conn *c, char out[48]);
+void conn_set_permissions(struct conn *c, struct permissions *perms);
+void conn_ok(struct core *k, struct conn *c);                                  /* +OK */
 bool conn_keep_input(struct core *k, struct conn *c, const char *p, size_t n); /* false: out of memory, closed */
 
 /* output.c */
@@ -317,6 +319,12 @@ void events_free(struct core *k);
 void event_push(struct core *k, uint32_t type, struct conn *c, uint32_t reason, const char *data, size_t len);
 void event_log(struct core *k, struct conn *c, uint32_t level, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+
+/* trace.c */
+bool trace_full(const struct core *k); /* this turn has had enough of it */
+void trace_in(struct core *k, struct conn *c, const char *verb, const char *args, size_t n);
+void trace_out(struct core *k, struct conn *c, const char *verb, const char *args, size_t n);
+void trace_payload(struct core *k, struct conn *c, bool in, const char *payload, size_t n);
 
 /* timer.c */
 void timer_set(struct core *k, struct conn *c); /* after changing one of c's deadlines */

@@ -21,6 +21,21 @@ static inline char *put_number(char *w, size_t v)
     return put(w, digits + i, sizeof digits - (size_t)i);
 }
 
+static void trace_delivery(struct core *k, struct conn *c, const struct sub *s, const struct message *m, bool strip)
+{
+    char line[512];
+    size_t skip = strip ? m->hdr_len : 0;
+    bool headers = m->with_headers && !strip;
+    int n = snprintf(line, sizeof line, "%.*s %.*s %.*s%s", (int)(m->subject_len < 160 ? m->subject_len : 160),
+                     m->subject, (int)(s->sid_len < 200 ? s->sid_len : 200), s->sid,
+                     (int)(m->reply_len < 64 ? m->reply_len : 64), m->reply, m->reply_len ? " " : "");
+    if (headers) n += snprintf(line + n, sizeof line - (size_t)n, "%u ", m->hdr_len);
+    n += snprintf(line + n, sizeof line - (size_t)n, "%zu", m->total - skip);
+    trace_out(k, c, headers ? "HMSG" : "MSG", line, (size_t)n);
+    trace_payload(k, c, false, m->payload + skip, m->total - skip);
+    if (s->dead) event_log(k, c, 2, "<-> [DELSUB %.*s]", (int)s->sid_len, s->sid);
+}
+
 /* One subscription's copy. False if it does not want it (closed, its own message without echo, denied). */
 static inline bool deliver_sub(struct core *k, struct sub *s, const struct message *m)
 {
@@ -81,10 +96,11 @@ static inline bool deliver_sub(struct core *k, struct sub *s, const struct messa
             k->dead = more, k->cap_dead = cap;
         }
         k->dead[k->ndead++] = s;
+        if (k->debug)
+            event_log(k, c, 1, "Auto-unsubscribe limit of %llu reached for sid '%.*s'", (unsigned long long)s->max,
+                      (int)s->sid_len, s->sid);
     }
-    if (unlikely(k->trace))
-        event_log(k, c, 2, "->> [%sMSG %.*s %.*s %zu]", m->with_headers ? "H" : "",
-                  (int)(m->subject_len < 256 ? m->subject_len : 256), m->subject, (int)s->sid_len, s->sid, counted);
+    if (unlikely(k->trace)) trace_delivery(k, c, s, m, strip);
     return true;
 }
 
@@ -263,7 +279,7 @@ void deliver_publish(struct core *k, struct conn *c, struct message *m)
         refused(k, c, "with Reply of", m->reply, m->reply_len);
         return;
     }
-    if (unlikely(c->verbose)) output_write(k, c, "+OK\r\n", 5);
+    if (unlikely(c->verbose)) conn_ok(k, c);
     bool delivered = deliver_all(k, r, m);
     if (unlikely(!delivered) && c->no_responders && m->reply_len) no_responders(k, c, m);
 }

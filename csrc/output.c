@@ -5,6 +5,7 @@
  */
 #include "core.h"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -94,11 +95,16 @@ static void slow_consumer(struct core *k, struct conn *c, uint32_t reason)
 {
     k->stats.slow_consumers++;
     if (c->acc) c->acc->slow_consumers++;
+    /* nats-server's words, then what it does not say. */
+    char why[160];
     if (reason == SLOW_CONSUMER_PENDING)
-        event_log(k, c, 4, "Slow Consumer Detected: MaxPending of %lld Exceeded", (long long)k->cfg.max_pending);
+        snprintf(why, sizeof why, "MaxPending of %lld Exceeded", (long long)k->cfg.max_pending);
     else
-        event_log(k, c, 4, "Slow Consumer Detected: WriteDeadline of %s exceeded with %zu chunks of %zu total bytes.",
-                  k->cfg.write_deadline_text, output_chunks(c), output_pending(c));
+        snprintf(why, sizeof why, "WriteDeadline of %s exceeded with %zu chunks of %zu total bytes.",
+                 k->cfg.write_deadline_text, output_chunks(c), output_pending(c));
+    event_log(k, c, 4,
+              "Slow Consumer Detected: %s (account %.100s, %zu bytes pending, %u subscriptions, %llu messages sent)",
+              why, c->acc ? c->acc->name : "unknown", output_pending(c), c->nsubs, (unsigned long long)c->out_msgs);
     c->unsent = output_pending(c);
     output_discard(k, c);
     conn_close(k, c, reason);

@@ -180,7 +180,7 @@ static void do_sub(struct core *k, struct conn *c, const char *line, size_t n)
             if (batch > c->barrier) c->barrier = batch;
         }
     }
-    if (c->verbose) output_write(k, c, "+OK\r\n", 5);
+    if (c->verbose) conn_ok(k, c);
 }
 
 static void do_unsub(struct core *k, struct conn *c, const char *line, size_t n)
@@ -201,7 +201,7 @@ static void do_unsub(struct core *k, struct conn *c, const char *line, size_t n)
             conn_drop_sub(k, c, s);
         if (k->trace && !(max > 0)) event_log(k, c, 2, "<-> [DELSUB %.*s]", (int)a[0].n, a[0].p);
     }
-    if (c->verbose) output_write(k, c, "+OK\r\n", 5);
+    if (c->verbose) conn_ok(k, c);
 }
 
 /* ---- PING, PONG ---- */
@@ -232,7 +232,10 @@ void client_pongs(struct core *k, struct conn *c)
         return;
     }
     c->pong_at = 0;
-    while (c->pongs_owed && output_write(k, c, "PONG\r\n", 6)) c->pongs_owed--;
+    while (c->pongs_owed && output_write(k, c, "PONG\r\n", 6)) {
+        c->pongs_owed--;
+        if (unlikely(k->trace)) trace_out(k, c, "PONG", "", 0);
+    }
 }
 
 static void do_ping(struct core *k, struct conn *c)
@@ -243,7 +246,10 @@ static void do_ping(struct core *k, struct conn *c)
         return;
     }
     if (!output_write(k, c, "PONG\r\n", 6)) return;
-    if (c->after_pong && c->connected) {
+    if (unlikely(k->trace)) trace_out(k, c, "PONG", "", 0);
+    if (!c->connected) return;
+    c->ponged = true;
+    if (c->after_pong) {
         output_write(k, c, c->after_pong, c->after_pong_len);
         free(c->after_pong);
         c->after_pong = NULL;
@@ -416,18 +422,14 @@ static inline void after_publish(struct core *k, struct conn *c)
 static bool first_verb_allowed(struct core *k, struct conn *c)
 {
     if (k->no_auth_acc) {
-        c->acc = k->no_auth_acc, c->perms = k->no_auth_perms;
+        c->acc = k->no_auth_acc;
+        conn_set_permissions(c, k->no_auth_perms);
         c->open = true, c->auth_at = 0;
         c->acc->nconns++;
         return true;
     }
     conn_error(k, c, "Authorization Violation", AUTHENTICATION_FAILURE);
     return false;
-}
-
-static void trace_in(struct core *k, struct conn *c, const char *verb, const char *args, size_t n)
-{
-    event_log(k, c, 2, "<<- [%s%s%.*s]", verb, n ? " " : "", (int)(n < 512 ? n : 512), args);
 }
 
 /* Must this verb wait? */
@@ -455,11 +457,17 @@ static size_t parse(struct core *k, struct conn *c, const char *buf, size_t n)
                 continue;
             }
         }
+        if (unlikely(trace_full(k))) {
+            reactor_runnable(k, c);
+            break;
+        }
         if (c->skipping) { /* the rest of a PING, PONG or +OK line may be as long as it likes */
             const char *lf = memchr(p, '\n', (size_t)(end - p));
             if (!lf) return n;
             p = lf + 1;
             c->skipping = false;
+            if (unlikely(k->trace))
+                trace_in(k, c, c->skip_verb == V_PING ? "PING" : c->skip_verb == V_PONG ? "PONG" : "+OK", "", 0);
             if (c->skip_verb == V_PING) do_ping(k, c);
             if (c->skip_verb == V_PONG) do_pong(k, c);
             continue;
@@ -515,7 +523,7 @@ static size_t parse(struct core *k, struct conn *c, const char *buf, size_t n)
             }
             if (unlikely(k->trace)) {
                 trace_in(k, c, verb == V_PUB ? "PUB" : "HPUB", args, len);
-                event_log(k, c, 2, "<<- MSG_PAYLOAD: [\"%.*s\"]", (int)(pub.total < 512 ? pub.total : 512), next);
+                trace_payload(k, c, true, next, (size_t)pub.total);
             }
             publish(k, c, &pub, line_end, next, verb == V_HPUB);
             p = next + pub.total + 2;

@@ -34,16 +34,27 @@ struct permissions {
     struct sublist *lists[4];
     struct pattern *patterns;
     struct verdict *verdicts;
-    uint32_t nverdicts, misses;
+    uint32_t nverdicts, misses, holders;
     bool responses;
     int64_t responses_max, responses_expire_ms;
 };
 
-struct permissions *permissions_new(void) { return calloc(1, sizeof(struct permissions)); }
-
-void permissions_free(struct permissions *p)
+struct permissions *permissions_new(void)
 {
-    if (!p) return;
+    struct permissions *p = calloc(1, sizeof *p);
+    if (p) p->holders = 1;
+    return p;
+}
+
+struct permissions *permissions_hold(struct permissions *p)
+{
+    if (p) p->holders++;
+    return p;
+}
+
+void permissions_release(struct permissions *p)
+{
+    if (!p || --p->holders) return;
     for (int i = 0; i < 4; i++) sublist_free(p->lists[i]);
     for (struct pattern *at = p->patterns, *next; at; at = next) {
         next = at->next;

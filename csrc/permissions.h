@@ -13,8 +13,10 @@
 
 enum perm_list { PERM_PUB_ALLOW, PERM_PUB_DENY, PERM_SUB_ALLOW, PERM_SUB_DENY };
 struct permissions;
+/* A new set has one holder. It is freed when the last one has released it (NULL: nothing happens). */
 struct permissions *permissions_new(void);
-void permissions_free(struct permissions *p);
+struct permissions *permissions_hold(struct permissions *p);
+void permissions_release(struct permissions *p);
 /* Add a pattern (queue_len 0 = none; a queue may have wildcards). 0 or -1 (out of memory). Only before first use. */
 int permissions_add(struct permissions *p, enum perm_list list, const char *subject, size_t n, const char *queue,
                     size_t nq);

@@ -15,7 +15,7 @@
 typedef struct core spl_core;
 typedef struct permissions spl_perms;
 
-/* What may not be changed after creation. Sizes in bytes, times in milliseconds. */
+/* The settings of a core. Sizes in bytes, times in milliseconds. */
 struct spl_config {
     uint32_t index, serial, workers; /* this worker, its start number, how many there are */
     uint32_t max_control_line, max_subscriptions, max_sub_tokens; /* 0 = no limit for the last two */
@@ -24,6 +24,7 @@ struct spl_config {
     uint32_t ping_interval, ping_max, write_deadline, auth_timeout;
     uint32_t cache_entries;
     uint32_t max_closed;          /* connections that are remembered when they are gone */
+    uint32_t max_traced;          /* bytes of a payload that a trace shows, 0 = all */
     int headers;                  /* the server supports headers */
     int auth_required;            /* the first verb must be CONNECT */
     int no_stall;                 /* no_fast_producer_stall */
@@ -51,7 +52,7 @@ struct spl_event {
 
 struct spl_conn_info {
     uint64_t cid, in_msgs, in_bytes, out_msgs, out_bytes, pending;
-    uint32_t subs, port, meta_len, cookie_len;
+    uint32_t subs, port, meta_len, cookie_len, flags;
     char ip[48];
     const char *meta;   /* what spl_conn_accept was given */
     const char *cookie; /* what spl_conn_start was given */
@@ -83,13 +84,20 @@ int spl_accepting(spl_core *core, int on);
 
 /* Accounts are named by their position: the first is 0. Returns the id, or -1. */
 int spl_account(spl_core *core, const char *name, size_t len);
-/* Permission sets; list: 0 publish allow, 1 publish deny, 2 subscribe allow, 3 subscribe deny. Freed with the core. */
+/* Permission sets; list: 0 publish allow, 1 publish deny, 2 subscribe allow, 3 subscribe deny. Freed with the core, or when it was
+ * dropped and no connection has it any more. */
 spl_perms *spl_perms_new(spl_core *core);
 int spl_perms_add(spl_perms *perms, int list, const char *subject, size_t len, const char *queue, size_t queue_len);
 void spl_perms_responses(spl_perms *perms, int64_t max, int64_t expires_ms);
-/* The user for connections whose first verb is not CONNECT (no_auth_user). */
+void spl_perms_drop(spl_core *core, spl_perms *perms);
+/* The user for connections whose first verb is not CONNECT (no_auth_user); account -1: there is none. */
 void spl_no_auth(spl_core *core, int account, spl_perms *perms);
 
+enum spl_conn_flags {
+    SPL_BOUND = 1,
+    SPL_CONNECTED = 2,
+    SPL_PONGED = 4
+}; /* bound; had its CONNECT; had its first PONG */
 enum spl_connect_flags {
     SPL_VERBOSE = 1,
     SPL_PEDANTIC = 2,
@@ -132,6 +140,18 @@ size_t spl_drain(spl_core *core, uint64_t conn, char *to, size_t size);
 /* Bytes to the wire; what it does not take waits in the core. 0, or -1: the connection is gone. */
 int spl_send(spl_core *core, uint64_t conn, const char *data, size_t len);
 void spl_close_clients(spl_core *core, uint32_t reason);
+
+/* Change. Take over new settings (all but index, serial, workers, cache_entries, max_closed, spin_us, shared_fd and the limits of subscriptions and of pending
+ * bytes), for connections that are there and those that will come. */
+void spl_configure(spl_core *core, const struct spl_config *config);
+/* Walk over the clients: the one after `after` (0: the first), 0 = no more. Any of them may be closed meanwhile. */
+uint64_t spl_conn_next(const spl_core *core, uint64_t after);
+/* Give a client other permissions. It loses the subscriptions that they forbid, is told so, and the log is told that `who` lost them. */
+int spl_conn_permit(spl_core *core, uint64_t conn, spl_perms *perms, const char *who, size_t len);
+/* Send a protocol line (INFO) to a client that has had its first PONG, or with that PONG. 0, or -1: gone. */
+int spl_conn_tell(spl_core *core, uint64_t conn, const char *line, size_t len);
+/* Close the listeners for good. */
+void spl_unlisten(spl_core *core);
 void spl_set_trace(spl_core *core, int debug, int trace);
 
 /* The mesh. Streams carry messages and belong to the core; control messages are carried by the owner (ZeroMQ): what

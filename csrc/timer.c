@@ -86,6 +86,7 @@ void timer_drop(struct core *k, struct conn *c)
 static void ping_tick(struct core *k, struct conn *c)
 {
     bool first = c->connected && !c->pinged;
+    if (k->debug) event_log(k, c, 1, "Client Ping Timer");
     bool recent = c->last_in && k->now - c->last_in < k->cfg.ping_interval;
     c->ping_at = k->now + k->cfg.ping_interval;
     if (recent && !first) return;
@@ -98,6 +99,7 @@ static void ping_tick(struct core *k, struct conn *c)
     if (c->pings_out < UINT16_MAX) c->pings_out++;
     c->pinged_ns = clock_ns();
     output_write(k, c, "PING\r\n", 6);
+    if (k->trace) trace_out(k, c, "PING", "", 0);
 }
 
 static void due(struct core *k, struct conn *c)

@@ -295,7 +295,7 @@ static struct outcome scenario(uint64_t after, uint64_t times)
     spl_perms_add(perms, PERM_PUB_ALLOW, "none", 4, "", 0);
     spl_perms_responses(perms, 5, -1);
     struct pair a = pair_open(k, 0), b = pair_open(k, 4096), p = pair_open(k, 0), r = pair_open(k, 0);
-    pair_conn(&r)->perms = perms;
+    conn_set_permissions(pair_conn(&r), perms);
     uint64_t before = alloc_failures();
     alloc_fail(after, times);
     pair_say(&a, "SUB a.* 1\r\nSUB a.> 2\r\nUNSUB 2 1\r\nSUB _I.x 3\r\n");

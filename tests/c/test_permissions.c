@@ -53,8 +53,8 @@ static void test_no_lists(void)
     CHECK(deliver(p, "a", ""));
     int64_t max, expires;
     CHECK(!permissions_has_responses(p, &max, &expires));
-    permissions_free(p);
-    permissions_free(NULL);
+    permissions_release(p);
+    permissions_release(NULL);
 }
 
 static void test_publish(void)
@@ -72,14 +72,14 @@ static void test_publish(void)
     CHECK(!publish(p, "foo."));
     CHECK(!publish(p, ""));
     CHECK(subscribe(p, ">", "")); /* the other direction stays open */
-    permissions_free(p);
+    permissions_release(p);
 
     p = make();
     add(p, PERM_PUB_DENY, "x.>");
     CHECK(publish(p, "y"));
     CHECK(publish(p, "x"));
     CHECK(!publish(p, "x.y"));
-    permissions_free(p);
+    permissions_release(p);
 }
 
 static void test_responses(void)
@@ -91,13 +91,13 @@ static void test_responses(void)
     CHECK(!publish(p, "a")); /* closed without an allow list */
     add(p, PERM_PUB_DENY, "b");
     CHECK(!publish(p, "c"));
-    permissions_free(p);
+    permissions_release(p);
     p = make();
     permissions_set_responses(p, -1, -1);
     add(p, PERM_PUB_ALLOW, "a");
     CHECK(publish(p, "a"));
     CHECK(!publish(p, "b"));
-    permissions_free(p);
+    permissions_release(p);
 }
 
 static void test_subscribe(void)
@@ -114,7 +114,7 @@ static void test_subscribe(void)
     CHECK(!subscribe(p, "foo", "q"));
     CHECK(subscribe(p, "foo.a", "q"));
     CHECK(publish(p, "anything"));
-    permissions_free(p);
+    permissions_release(p);
 
     p = make();
     add(p, PERM_SUB_ALLOW, "foo v1");
@@ -125,7 +125,7 @@ static void test_subscribe(void)
     CHECK(subscribe(p, "foo", ""));
     CHECK(subscribe(p, "foo", "v1"));
     CHECK(!subscribe(p, "foo", "v2"));
-    permissions_free(p);
+    permissions_release(p);
 
     p = make();
     add(p, PERM_SUB_ALLOW, "foo v2.*");
@@ -135,7 +135,7 @@ static void test_subscribe(void)
     CHECK(subscribe(p, "foo", "v3.a.b"));
     CHECK(!subscribe(p, "foo", "v2.x.y"));
     CHECK(!subscribe(p, "foo", "v2"));
-    permissions_free(p);
+    permissions_release(p);
 }
 
 static void test_deny(void)
@@ -166,7 +166,7 @@ static void test_deny(void)
     CHECK(deliver(p, "bar", ""));
     CHECK(deliver(p, "bar", "q"));
     CHECK(!deliver(p, "bar", "dq"));
-    permissions_free(p);
+    permissions_release(p);
 
     p = make(); /* deny wins, also over an entry for another queue */
     add(p, PERM_SUB_ALLOW, ">");
@@ -176,7 +176,7 @@ static void test_deny(void)
     CHECK(!subscribe(p, "a", "q"));
     CHECK(!subscribe(p, "a", "z"));
     CHECK(subscribe(p, "b", "q"));
-    permissions_free(p);
+    permissions_release(p);
 
     p = make();
     add(p, PERM_PUB_DENY, ">");
@@ -184,7 +184,7 @@ static void test_deny(void)
     CHECK(!publish(p, "a"));
     CHECK(!subscribe(p, "a", ""));
     CHECK(!subscribe(p, ">", ""));
-    permissions_free(p);
+    permissions_release(p);
 }
 
 /* More subjects than verdicts are kept, asked again and again, with the same text as subject and as subject + queue. */
@@ -207,7 +207,7 @@ static void test_verdicts(void)
     CHECK(deliver(p, "a", "b"));
     CHECK(!deliver(p, "ab", ""));
     CHECK(deliver(p, "a", "b"));
-    permissions_free(p);
+    permissions_release(p);
 }
 
 /* A thousand entries cost no more than one, and without memory nothing that is forbidden becomes allowed. */
@@ -221,7 +221,7 @@ static void test_large_and_out_of_memory(void)
     }
     CHECK(publish(p, "room.999.x"));
     CHECK(!publish(p, "room.1000.x"));
-    permissions_free(p);
+    permissions_release(p);
 
     uint64_t before = alloc_failures();
     for (uint64_t nth = 0; nth < 40; nth++) {
@@ -238,7 +238,7 @@ static void test_large_and_out_of_memory(void)
         }
         alloc_fail_off();
         CHECK(!added || permissions_can_publish(p, "a.yes", 5));
-        permissions_free(p);
+        permissions_release(p);
     }
     CHECK(alloc_failures() - before > 15);
 }

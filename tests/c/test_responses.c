@@ -38,7 +38,7 @@ static void counted(void)
     grant(&c, 1, 0); /* asked again: the count starts anew */
     CHECK(use(&c, 1, 0) && use(&c, 1, 0) && !use(&c, 1, 0));
     responses_free(&c);
-    permissions_free(c.perms);
+    permissions_release(c.perms);
 }
 
 static void expiring(void)
@@ -48,7 +48,7 @@ static void expiring(void)
     for (int i = 0; i < 50; i++) CHECK(use(&c, 1, 1100));
     CHECK(!use(&c, 1, 1101) && !use(&c, 1, 1100)); /* gone is gone */
     responses_free(&c);
-    permissions_free(c.perms);
+    permissions_release(c.perms);
 }
 
 static void without_the_right(void)
@@ -56,7 +56,7 @@ static void without_the_right(void)
     struct conn c = {.perms = permissions_new()};
     grant(&c, 1, 0);
     CHECK(!use(&c, 1, 0) && !c.responses);
-    permissions_free(c.perms);
+    permissions_release(c.perms);
     c.perms = NULL;
 }
 
@@ -72,7 +72,7 @@ static void bounded(void)
     for (int i = more; i < kept + more; i++) found += use(&c, i, 0);
     CHECK_EQ(found, kept);
     responses_free(&c);
-    permissions_free(c.perms);
+    permissions_release(c.perms);
 }
 
 static void no_memory(void)
@@ -89,7 +89,7 @@ static void no_memory(void)
         grant(&c, 1000, 0);
         CHECK(use(&c, 1000, 0));
         responses_free(&c);
-        permissions_free(c.perms);
+        permissions_release(c.perms);
     }
 }
 
