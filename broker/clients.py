@@ -14,12 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from broker import core as plane
-from broker.auth import Accepted, Authenticator, NeedsBcrypt, Rejected, verify_bcrypt
-from broker.core import Core, Event
-from broker.log import Log
-from broker.options import NkeyUser, Options, Permissions
-from broker.protocol.connect import Connect, Meta, decode, encode, is_object
-from broker.protocol.errors import ClosedReason, reason_text
+from broker.auth import Accepted, Authenticator, Fate, NeedsBcrypt, Rejected, fate, verify_bcrypt
+from broker.core import ConnInfo, Core, Event
+from broker.log import About, Log
+from broker.options import NkeyUser, Options, Permissions, User
+from broker.options.gotext import quote
+from broker.options.users import GLOBAL_ACCOUNT
+from broker.protocol.connect import Connect, Meta, decode, encode, is_object, redacted
+from broker.protocol.errors import AUTHORIZATION_VIOLATION, ClosedReason, reason_text
 from broker.protocol.info import InfoTemplate
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 
 BCRYPT_THREADS = 2
 MAX_USER = 65535  # bytes of a user's name that monitoring knows
+# What decides who may connect. While all of it is the same, a reload concerns no client that is connected.
+_AUTH_FIELDS = ("username", "password", "token", "users", "nkeys", "no_auth_user", "accounts")
+
+Sets = dict[int, tuple[Permissions, Any]]  # by the identity of the options' own
 LOG_LEVELS = ("error", "debug", "trace", "warn", "info")
 
 
@@ -37,6 +43,7 @@ class Clients:
         "_accounts",
         "_auth",
         "_core",
+        "_generation",
         "_info",
         "_links",
         "_log",
@@ -55,23 +62,21 @@ class Clients:
         info: InfoTemplate,
         log: Log,
         wake: Callable[[], None],
-        links: Links | None = None,
     ) -> None:
-        """`wake` makes a lingering turn of the core return; it is called from other threads. `links`: clients speak TLS."""
+        """`wake` makes a lingering turn of the core return; it is called from other threads."""
         self._core = core
         self._options = options
         self._auth = auth
         self._info = info
         self._log = log
         self._wake = wake
-        self._links = links
+        self._links: Links | None = None
         self._loop = asyncio.get_running_loop()
         self._pool: ThreadPoolExecutor | None = None
         self._accounts = {"$G": core.account("$G")}
-        self._sets: dict[int, tuple[Permissions, Any]] = {}
-        user = auth.no_auth
-        if user is not None:
-            core.no_auth(self._account(user.account), self._permission_set(user.permissions))
+        self._sets: Sets = {}
+        self._generation = 0  # of the configuration
+        self._set_no_auth()
 
     def handle(self, event: Event) -> None:
         """Answer one event of the data plane."""
@@ -90,9 +95,13 @@ class Clients:
                 self._links.closed(event.conn)
             if self._log.debug_on:
                 reason = reason_text(event.reason)
-                self._log.debug(f"{self._prefix(event)}Client connection closed: {reason}")
+                self._log.debug(f"Client connection closed: {reason}", self._about(event))
         elif kind == plane.EventType.LOG:
             self._report(event)
+
+    def set_links(self, links: Links) -> None:
+        """Clients speak TLS, as long as the options say so."""
+        self._links = links
 
     def close(self) -> None:
         """Stop the password threads; decisions still under way are dropped."""
@@ -102,9 +111,9 @@ class Clients:
     def _accepted(self, event: Event) -> None:
         nonce = secrets.token_urlsafe(11) if self._auth.nonce_required else None
         if self._log.debug_on:
-            self._log.debug(f"{event.ip}:{event.port} - cid:{event.cid} - Client connection created")
+            self._log.debug("Client connection created", About(event.cid, f"{event.ip}:{event.port}"))
         cookie = nonce.encode() if nonce else b""
-        if self._links is not None:
+        if self._links is not None and self._options.tls is not None:
             self._links.begin(
                 event, lambda first: self._info.first(event.cid, event.ip, nonce, first), cookie
             )
@@ -121,21 +130,37 @@ class Clients:
             self._core.reject(event.conn, ClosedReason.PROTOCOL_VIOLATION, "")
             return
         meta = encode(connect) if previous else event.data
+        if self._log.trace_on:
+            self._log.trace(f"<<- [CONNECT {redacted(event.data)}]", self._about(event))
+        self._judge(event, connect, meta)
+
+    def _judge(self, event: Event, connect: Connect, meta: bytes) -> None:
+        """Decide about a CONNECT, by the rules that are in force when the decision is made."""
+        known = self._core.info(event.conn)
+        if known is None:
+            return
+        generation = self._generation
         certificate = self._links.certificate(event.conn) if self._links is not None else None
         verdict = self._auth.check(connect, known.cookie.decode(), certificate=certificate)
         if isinstance(verdict, NeedsBcrypt):
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(BCRYPT_THREADS, "bcrypt")
-            job = self._pool.submit(verify_bcrypt, verdict.hash, verdict.password)
-            job.add_done_callback(
-                lambda done: self._from_thread(
-                    lambda: self._decide(
-                        event, connect, meta, verdict.then if done.result() else verdict.otherwise
-                    )
-                )
-            )
+            then, otherwise = verdict.then, verdict.otherwise
+
+            def decide(good: bool) -> None:
+                if generation != self._generation:
+                    self._judge(event, connect, meta)
+                else:
+                    self._decide(event, connect, meta, then if good else otherwise)
+
+            self._verify(verdict, decide)
             return
         self._decide(event, connect, meta, verdict)
+
+    def _verify(self, question: NeedsBcrypt, answer: Callable[[bool], None]) -> None:
+        """Compare a password with its hash, which takes too long to be done here; ``answer`` is called here."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(BCRYPT_THREADS, "bcrypt")
+        job = self._pool.submit(verify_bcrypt, question.hash, question.password)
+        job.add_done_callback(lambda done: self._from_thread(lambda: answer(done.result())))
 
     def _from_thread(self, action: Callable[[], None]) -> None:
         try:
@@ -148,7 +173,7 @@ class Clients:
     def _decide(self, event: Event, connect: Connect, meta: bytes, verdict: Accepted | Rejected) -> None:
         self._core.describe(event.conn, *shown(connect, verdict))
         if isinstance(verdict, Rejected):
-            self._log.error(f"{self._prefix(event)}{verdict.log}")
+            self._log.error(verdict.log, self._about(event))
             self._core.reject(event.conn, ClosedReason.AUTHENTICATION_FAILURE, "Authorization Violation")
             return
         if connect.protocol not in (0, 1):
@@ -201,26 +226,137 @@ class Clients:
         return known[1]
 
     def _report(self, event: Event) -> None:
-        getattr(self._log, LOG_LEVELS[event.reason])(
-            self._prefix(event) + event.data.decode(errors="backslashreplace")
-        )
+        text = event.data.decode(errors="backslashreplace")
+        getattr(self._log, LOG_LEVELS[event.reason])(text, self._about(event))
 
-    def _prefix(self, event: Event) -> str:
-        if not event.cid:
-            return ""
-        known = self._core.info(event.conn)
+    def _about(self, event: Event) -> About | None:
+        return self._about_conn(event.conn, event.cid) if event.cid else None
+
+    def _about_conn(self, conn: int, cid: int) -> About:
+        known = self._core.info(conn)
         if known is None:
-            return f"cid:{event.cid} - "
-        text = f"{known.ip}:{known.port} - cid:{event.cid} - "
+            return About(cid)
+        address = f"{known.ip}:{known.port}"
         label, connect = _known_connect(known.meta)
         if connect is None:
-            return text
-        client = Meta(connect.name, connect.lang, connect.version).client
-        if client:
-            text += f'"{client}" - '
-        if label:
-            text += f'"{label}" - '
-        return text
+            return About(cid, address)
+        return About(cid, address, Meta(connect.name, connect.lang, connect.version).client, label)
+
+    # -- changes ---------------------------------------------------------------------------------------------------
+
+    def change(self, options: Options, auth: Authenticator, info: InfoTemplate) -> None:
+        """Another configuration, for those who will come and for those who are here."""
+        old_options, self._options, self._info = self._options, options, info
+        if all(getattr(old_options, name) == getattr(options, name) for name in _AUTH_FIELDS):
+            return  # then nothing is to be decided again, and the users keep their permission sets
+        old_auth, self._auth = self._auth, auth
+        old_sets, self._sets = self._sets, {}
+        self._generation += 1
+        fates: dict[bytes, tuple[Fate, User | NkeyUser | None, User | NkeyUser | None]] = {}
+        for conn in self._core.clients():
+            known = self._core.info(conn)
+            if known is None or not known.flags & plane.BOUND:
+                continue  # its CONNECT is still to come, and will be judged by the new rules
+            label, _, raw = known.meta.partition(b"\n")
+            found = fates.get(label)
+            if found is None:
+                found = fates[label] = fate(old_auth, auth, label.decode(errors="replace"))
+                self._keep_set(old_sets, found[1], found[2])
+            self._meet_fate(conn, known, raw, *found)
+        self._set_no_auth()
+        kept = {handle for _, handle in self._sets.values()}
+        for _, handle in old_sets.values():
+            if handle not in kept:
+                self._core.drop_permissions(handle)
+
+    def enter_lame_duck(self) -> None:
+        """Tell the clients that they had better go elsewhere."""
+        self._info.enter_lame_duck()
+        for conn in self._core.clients():
+            known = self._core.info(conn)
+            connect = _known_connect(known.meta)[1] if known is not None else None
+            if known is None or connect is None or connect.protocol < 1:
+                continue
+            tls_first = self._links is not None and self._links.is_first(conn)
+            if known.flags & plane.PONGED:
+                line = self._info.news(known.cid, known.ip, tls_first)
+            else:
+                user = self._auth.by_label.get(_known_connect(known.meta)[0])
+                account = user.account if user is not None else GLOBAL_ACCOUNT
+                line = self._info.connect_info(known.cid, known.ip, account, tls_first=tls_first)
+            self._core.tell(conn, line)
+
+    def _set_no_auth(self) -> None:
+        user = self._auth.no_auth
+        if user is None:
+            self._core.no_auth(-1, None)
+        else:
+            self._core.no_auth(self._account(user.account), self._permission_set(user.permissions))
+
+    def _keep_set(
+        self, old_sets: Sets, before: User | NkeyUser | None, after: User | NkeyUser | None
+    ) -> None:
+        """A user whose permissions are the same keeps the set that the data plane has."""
+        if (
+            before is None
+            or after is None
+            or after.permissions is None
+            or after.permissions != before.permissions
+        ):
+            return
+        known = old_sets.get(id(before.permissions))
+        if known is not None:
+            self._sets.setdefault(id(after.permissions), (after.permissions, known[1]))
+
+    def _meet_fate(
+        self,
+        conn: int,
+        known: ConnInfo,
+        raw: bytes,
+        what: Fate,
+        before: User | NkeyUser | None,
+        after: User | NkeyUser | None,
+    ) -> None:
+        if what is Fate.GONE:
+            self._core.reject(conn, ClosedReason.CLIENT_CLOSED, "")
+        elif what is Fate.CHECK:
+            self._check_again(conn, known, raw, before.account if before else GLOBAL_ACCOUNT)
+        elif before is not None and after is not None and before.permissions != after.permissions:
+            self._permit(conn, after.permissions, raw)
+
+    def _check_again(self, conn: int, known: ConnInfo, raw: bytes, account: str) -> None:
+        connect = (decode(raw, None) if raw else None) or Connect()
+        certificate = self._links.certificate(conn) if self._links is not None else None
+        verdict = self._auth.check(connect, known.cookie.decode(), certificate=certificate)
+        accepted = verdict.then if isinstance(verdict, NeedsBcrypt) else verdict
+        if isinstance(accepted, Rejected):
+            self._violation(conn, known, accepted)
+            return
+        if accepted.account != account:
+            self._core.reject(conn, ClosedReason.CLIENT_CLOSED, "")
+            return
+        self._permit(conn, accepted.permissions, raw)
+        if isinstance(verdict, NeedsBcrypt):
+            generation, refused = self._generation, verdict.otherwise
+
+            def decide(good: bool) -> None:
+                if not good and generation == self._generation:
+                    self._violation(conn, known, refused)
+
+            self._verify(verdict, decide)
+
+    def _violation(self, conn: int, known: ConnInfo, verdict: Rejected) -> None:
+        self._log.error(verdict.log, self._about_conn(conn, known.cid))
+        self._core.reject(conn, ClosedReason.AUTHENTICATION_FAILURE, AUTHORIZATION_VIOLATION)
+
+    def _permit(self, conn: int, permissions: Permissions | None, raw: bytes) -> None:
+        connect = decode(raw, None) if raw else None
+        who = 'User "N/A"'
+        if connect is not None and connect.nkey:
+            who = f"Nkey {quote(connect.nkey)}"
+        elif connect is not None and connect.user:
+            who = f"User {quote(connect.user)}"
+        self._core.permit(conn, self._permission_set(permissions), who)
 
 
 def shown(connect: Connect, verdict: Accepted | Rejected) -> tuple[bytes, bytes]:

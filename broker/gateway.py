@@ -17,18 +17,21 @@ import json
 import os
 import signal
 import socket
+import ssl
 import sys
 import time
 
 import uvloop
 
 from broker.launch import Launch, read_launch
-from broker.log import Log
+from broker.log import Log, ToWriter
 from broker.mesh.collect import Questions
 from broker.monitor.http import HttpServer
 from broker.monitor.routes import Routes
 from broker.monitor.state import Server
-from broker.monitor.tls import server_context
+from broker.monitor.tls import load_certificates, server_context
+from broker.options import Options
+from broker.reload import TwoStep
 from broker.shared import Page
 
 CANNOT_BEGIN = 3
@@ -44,7 +47,8 @@ class Gateway:
         options = launch.options
         self._launch = launch
         self._loop = asyncio.get_running_loop()
-        self._log = Log(launch.server_pid, options.logtime, options.debug, options.trace)
+        self._log_end = socket.socket(fileno=launch.log)
+        self._log = Log.of(options, launch.server_pid, ToWriter(self._log_end))
         self._stopped: asyncio.Future[int] = self._loop.create_future()
         self._control = socket.socket(fileno=launch.control)
         self._control.setblocking(False)
@@ -52,6 +56,8 @@ class Gateway:
         self._questions = Questions(launch.run_dir)
         self._server = Server(launch, self._questions, self._page)
         self._http = HttpServer(Routes(self._server, self._log), self._log)
+        self._tls: ssl.SSLContext | None = None
+        self._reload = TwoStep(self._build, self._apply, self._tell)
         self._ready = False
         self._loop.add_reader(self._control, self._supervisor_spoke)
 
@@ -72,14 +78,30 @@ class Gateway:
         """Begin to answer; not before the workers are known, who have the answers."""
         try:
             options = self._launch.options
-            tls = server_context(options) if options.https_port else None
+            self._tls = server_context(options) if options.https_port else None
             for descriptor in self._launch.http:
-                await self._http.listen(descriptor, tls)
+                await self._http.listen(descriptor, self._tls)
         except (OSError, ValueError) as error:
             self._tell({"op": "fatal", "text": f"monitoring: {error}"})
             self._stopped.set_result(CANNOT_BEGIN)
             return
         self._tell({"op": "ready"})
+
+    def _build(self, options: Options) -> None:
+        """See whether other options could be served."""
+        if self._tls is not None:
+            server_context(options)
+
+    def _apply(self, options: Options, _: None) -> None:
+        """Show other options from now on."""
+        self._log.configure(options)
+        self._server.options = options
+        self._server.loaded_ns = time.time_ns()
+        if self._tls is not None:
+            try:
+                load_certificates(self._tls, options)
+            except (OSError, ValueError) as error:  # they were there a moment ago
+                self._log.error(f"monitoring: the old certificate is still in use: {error}")
 
     async def _beat(self) -> None:
         while True:
@@ -97,7 +119,7 @@ class Gateway:
     def _supervisor_spoke(self) -> None:
         while True:
             try:
-                packet = self._control.recv(65536)
+                packet, descriptors, _, _ = socket.recv_fds(self._control, 65536, 1)
             except BlockingIOError:
                 return
             if not packet:  # the supervisor is gone, and with it the server
@@ -111,8 +133,10 @@ class Gateway:
                 if not self._ready:
                     self._ready = True
                     self._loop.create_task(self._listen())
+            else:
+                self._reload.obey(message, descriptors)
 
-    def _tell(self, message: dict[str, str]) -> None:
+    def _tell(self, message: dict[str, object]) -> None:
         try:
             self._control.send(json.dumps(message).encode())
         except OSError as error:

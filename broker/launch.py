@@ -33,6 +33,7 @@ class Launch:
     control: int  # our end of the control channel (AF_UNIX, SOCK_SEQPACKET)
     shared: int  # memfd of the page that all processes share
     handoff: list[tuple[int, int]]  # per worker: (receive, send) of an AF_UNIX SOCK_DGRAM pair
+    log: int  # where packets of log lines go (AF_UNIX, SOCK_SEQPACKET), shared by all
     monitor: bool = False  # there is a gateway, which asks the workers what monitoring shows
     http: list[int] = field(
         default_factory=list
@@ -46,24 +47,51 @@ class Launch:
             *self.http,
             self.control,
             self.shared,
+            self.log,
             *(descriptor for pair in self.handoff for descriptor in pair),
         ]
 
 
 def write_launch(launch: Launch) -> int:
     """A new memfd that holds ``launch``, for the child to inherit. OSError: out of descriptors or memory."""
-    descriptor = os.memfd_create("spline-launch", os.MFD_CLOEXEC)
-    with os.fdopen(os.dup(descriptor), "wb") as file:
-        pickle.dump(launch, file, protocol=pickle.HIGHEST_PROTOCOL)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor
+    return _write("spline-launch", launch)
 
 
 def read_launch(descriptor: int) -> Launch:
     """The ``Launch`` in a memfd made by ``write_launch``; closes it. TypeError: it holds something else."""
-    with os.fdopen(descriptor, "rb") as file:
-        file.seek(0)
-        launch = pickle.load(file)
+    launch = _read(descriptor)
     if not isinstance(launch, Launch):
         raise TypeError(f"a Launch was expected, not {type(launch).__name__}")
     return launch
+
+
+def write_options(options: Options) -> int:
+    """A new memfd that holds ``options``, for all children to be sent. OSError: out of descriptors or memory."""
+    return _write("spline-change", options)
+
+
+def read_options(descriptor: int) -> Options:
+    """The ``Options`` in a memfd made by ``write_options``; closes it. TypeError: it holds something else."""
+    options = _read(descriptor)
+    if not isinstance(options, Options):
+        raise TypeError(f"Options were expected, not {type(options).__name__}")
+    return options
+
+
+def _write(name: str, value: object) -> int:
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            pickle.dump(value, file, protocol=pickle.HIGHEST_PROTOCOL)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _read(descriptor: int) -> object:
+    # Several processes may share the descriptor's position: reading at a given one does not care.
+    try:
+        return pickle.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+    finally:
+        os.close(descriptor)

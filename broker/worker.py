@@ -19,24 +19,21 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import uvloop
 
 from broker.auth import Authenticator
+from broker.changes import Changes
 from broker.clients import Clients
 from broker.core import Control, Core, EventType
 from broker.launch import Launch, read_launch
-from broker.log import Log
+from broker.log import Log, ToWriter
 from broker.mesh.collect import Answers
 from broker.mesh.pipes import Pipes, stream_path
 from broker.monitor.answers import answer
 from broker.protocol.errors import ClosedReason
 from broker.protocol.info import InfoTemplate
-
-if TYPE_CHECKING:
-    from broker.tls.link import Links
-    from broker.tls.watch import Watch
+from broker.tls.switch import Tls
 
 CANNOT_BEGIN = 3
 BEAT_SECONDS = 0.5
@@ -51,7 +48,8 @@ class Worker:
         options = launch.options
         self._launch = launch
         self._loop = asyncio.get_running_loop()
-        self._log = Log(launch.server_pid, options.logtime, options.debug, options.trace)
+        self._log_end = socket.socket(fileno=launch.log)
+        self._log = Log.of(options, launch.server_pid, ToWriter(self._log_end))
         self._stopped: asyncio.Future[int] = self._loop.create_future()
         self._ready = False
         self._listed = False
@@ -69,19 +67,12 @@ class Worker:
             shared=launch.shared,
             auth_required=auth.required,
         )
-        self._core.set_trace(options.debug, options.trace)
+        self._core.set_trace(self._log.debug_on, self._log.trace_on)
         info = InfoTemplate(options, launch.server_id)
-        self._links: Links | None = None
-        self._watch_tls: Watch | None = None
-        if options.tls is not None:
-            from broker.tls.context import TlsContext  # these load ssl, which costs time and memory
-            from broker.tls.link import Links
-            from broker.tls.watch import Watch
-
-            context = TlsContext(options.tls)
-            self._links = Links(self._core, context, options.allow_non_tls, self._log)
-            self._watch_tls = Watch(context, self._log, announce=launch.index == 0)
-        self._clients = Clients(self._core, options, auth, info, self._log, self._wake, self._links)
+        self._clients = Clients(self._core, options, auth, info, self._log, self._wake)
+        self._tls = Tls(self._core, self._clients, self._log, announce=launch.index == 0)
+        self._tls.use(options, self._tls.build(options))
+        self._changes = Changes(self._core, self._clients, self._tls, self._log, launch.server_id, self._tell)
         self._pipes: Pipes | None = None
         if launch.workers > 1:
             self._pipes = Pipes(launch.run_dir, launch.index, launch.serial, self._log.error)
@@ -110,10 +101,7 @@ class Worker:
         for fd in (self._core.fileno(), self._control.fileno(), self._wake_fd):
             self._loop.remove_reader(fd)
         self._core.accepting(False)
-        if self._watch_tls is not None:
-            self._watch_tls.close()
-        if self._links is not None:
-            self._links.close()
+        self._tls.close()
         self._core.close_clients(ClosedReason.SERVER_SHUTDOWN)
         self._clients.close()
         if self._answers is not None:
@@ -143,13 +131,14 @@ class Worker:
 
     def _turn(self) -> None:
         answering = self._answers is not None and self._answers.busy
+        self._log.hold()
         for event in self._core.turn(0 if answering else LINGER_US):
             if event.type == EventType.PEER_LOST:
                 self._peer_lost(event.reason)
             else:
                 self._clients.handle(event)
-        if self._links is not None:
-            self._links.serve()
+        self._tls.serve()
+        self._log.flush()
         self._send_control()
 
     def _send_control(self) -> None:
@@ -194,7 +183,7 @@ class Worker:
     def _supervisor_spoke(self) -> None:
         while True:
             try:
-                packet = self._control.recv(65536)
+                packet, descriptors, _, _ = socket.recv_fds(self._control, 65536, 1)
             except BlockingIOError:
                 return
             if not packet:  # the supervisor is gone, and with it the server
@@ -205,6 +194,9 @@ class Worker:
                     self._stopped.set_result(0)
             elif message["op"] == "peers":
                 self._meet(message["peers"])
+            else:
+                self._changes.obey(message, descriptors)
+                self._send_control()
 
     def _meet(self, peers: Iterable[tuple[int, int]]) -> None:
         """The supervisor's list of who is there; whoever is missing is dead."""
@@ -256,7 +248,7 @@ class Worker:
         if not self._stopped.done():
             self._loop.call_later(BEAT_SECONDS if self._ready else 0.02, self._beat)
 
-    def _tell(self, message: dict[str, str]) -> None:
+    def _tell(self, message: dict[str, object]) -> None:
         try:
             self._control.send(json.dumps(message).encode())
         except OSError as error:

@@ -10,6 +10,7 @@ it: nothing waits for it, and however often it dies, it is started again and the
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import selectors
@@ -17,9 +18,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import broker
 from broker.launch import Launch, write_launch
@@ -60,7 +61,9 @@ class Child:
 class Children:
     """All workers. The owner's loop calls what is registered in ``selector``, ``reap()`` and ``tick()``.
 
-    ``failure`` becomes the reason why the server cannot go on; acting on it is up to the owner.
+    ``failure`` becomes the reason why the server cannot go on; acting on it is up to the owner. While ``hold`` is
+    set, nothing is restarted. ``on_message`` is told what children say that is not about their own lives, ``on_death``
+    who has died.
     """
 
     def __init__(
@@ -75,6 +78,9 @@ class Children:
         """``argv`` (and a descriptor's number) starts a child; ``launch`` is what all of them share."""
         self.failure: str | None = None
         self.served = False  # all were ready once
+        self.hold = False
+        self.on_message: Callable[[Child, Mapping[str, object]], None] | None = None
+        self.on_death: Callable[[Child], None] | None = None
         self._argv = list(argv)
         self._environment = child_environment(os.environ)
         self._launch = launch
@@ -96,6 +102,34 @@ class Children:
     def living(self) -> int:
         """How many processes there are."""
         return len(self._living)
+
+    @property
+    def ready(self) -> int:
+        """How many of them take clients."""
+        return sum(child.ready_at is not None and not child.gateway for child in self._living.values())
+
+    def all(self) -> list[Child]:
+        """All that live."""
+        return list(self._living.values())
+
+    def send(self, child: Child, message: dict[str, object], descriptor: int = -1) -> None:
+        """Tell one something, with a copy of a descriptor. OSError: no descriptors left."""
+        child.channel.send(message, descriptor)
+        if child.lost_at is None:
+            self._watch(child)
+
+    def relaunch_with(self, **changes: Any) -> None:
+        """What is different for those that will be started from now on (fields of ``Launch``)."""
+        self._launch = replace(self._launch, **changes)
+
+    def reap_strangers(self) -> None:
+        """As a container's first process we inherit the orphans of all others: nobody else can bury them."""
+        known = {child.process.pid for child in self._living.values()}
+        with contextlib.suppress(ChildProcessError):
+            while (found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+                if found.si_pid in known:
+                    return  # its turn comes with the next reap()
+                os.waitpid(found.si_pid, os.WNOHANG)
 
     def pids(self) -> list[int]:
         """Their process ids, by worker number, the gateway's last."""
@@ -119,7 +153,7 @@ class Children:
             child.kill_at = min(self._stopping_since + self._policy.kill_after, child.kill_at or math.inf)
             if child.bound:
                 child.term_at = self._stopping_since + self._policy.term_after
-                self._send(child, {"op": "stop"})
+                self.send(child, {"op": "stop"})
             else:  # it may take a while until it listens, and has nothing to bring to an end
                 child.process.terminate()
 
@@ -135,6 +169,7 @@ class Children:
         for child in list(self._living.values()):
             if child.process.poll() is not None:
                 self._died(child)
+        self.reap_strangers()
 
     def tick(self) -> float:
         """Do what is due; returns in how many seconds to call again at the latest."""
@@ -146,10 +181,10 @@ class Children:
                 child.ready_at = now  # we were not running: perhaps the whole machine was not
             self._look_after(child, now)
         for index, due in list(self._restarts.items()):
-            if now >= due:
+            if now >= due and not self.hold:
                 del self._restarts[index]
                 self._respawn(index)
-        deadlines = [*self._restarts.values()]
+        deadlines = [] if self.hold else [*self._restarts.values()]
         for child in self._living.values():
             deadlines += [due for due in (child.term_at, child.kill_at) if due is not None]
         return max(0.0, min([self._policy.tick, *(due - now for due in deadlines)]))
@@ -245,6 +280,8 @@ class Children:
                 self._became_ready(child)
             case "fatal":
                 child.last_words = str(message.get("text", ""))
+            case "prepared" | "committed" | "empty" if self.on_message is not None:
+                self.on_message(child, message)
             case _:
                 self._log.warn(f"{child.name} says what is not understood: {str(message)[:200]}")
 
@@ -270,12 +307,7 @@ class Children:
         self._introduced = True
         peers = [[child.index, child.serial] for child in workers]
         for child in there:
-            self._send(child, {"op": "peers", "peers": peers})
-
-    def _send(self, child: Child, message: dict[str, object]) -> None:
-        child.channel.send(message)
-        if child.lost_at is None:
-            self._watch(child)
+            self.send(child, {"op": "peers", "peers": peers})
 
     def _watch(self, child: Child) -> None:
         """Wait for room in the channel only while there is something to send."""
@@ -298,6 +330,8 @@ class Children:
                 self._heard(child, message)
         code = child.process.returncode
         self._forget(child)
+        if self.on_death is not None:
+            self.on_death(child)
         if self._stopping_since is not None:
             return
         if child.bound:

@@ -2,15 +2,26 @@
 
 supervisor -> child   {"op":"peers","peers":[[index,serial],...]}   all workers that are bound
                       {"op":"stop"}                                 close the clients and exit
+                      {"op":"prepare","id":n} + a descriptor        make ready for the Options in that memfd
+                      {"op":"commit","id":n}                        apply them
+                      {"op":"abort","id":n}                         forget them
+                      {"op":"shed","count":n}                       close so many clients: there are more than may be
+                      {"op":"lame_duck"}                            accept nobody any more, and tell the clients
+                      {"op":"close_clients","pace":s}               close them one by one, one in so many seconds
                       end of stream                                 the supervisor is dead: exit at once
 child -> supervisor   {"op":"bound"}                                its mesh addresses are listening
                       {"op":"ready"}                                it accepts clients
                       {"op":"fatal","text":"..."}                   it cannot start, and says why
+                      {"op":"prepared","id":n,"error":"..."}        it is ready to commit (no error), or cannot
+                      {"op":"committed","id":n}                     the new Options are in force
+                      {"op":"empty"}                                it has closed its clients
 """
 
 from __future__ import annotations
 
+import array
 import json
+import os
 import socket
 from collections import deque
 from typing import Final
@@ -26,7 +37,9 @@ class Channel:
     def __init__(self, end: socket.socket) -> None:
         end.setblocking(False)
         self._socket = end
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[tuple[bytes, int]] = (
+            deque()
+        )  # a packet, and a descriptor of ours that goes with it (or -1)
         self.ended = False  # the child closed its end
 
     @classmethod
@@ -44,22 +57,33 @@ class Channel:
         """Is there something to ``flush`` when the socket becomes writable?"""
         return bool(self._queue)
 
-    def send(self, message: dict[str, object]) -> None:
-        """Queue a message and send what can be sent."""
-        self._queue.append(json.dumps(message, separators=(",", ":")).encode())
+    def send(self, message: dict[str, object], descriptor: int = -1) -> None:
+        """Queue a message, perhaps with a copy of a descriptor, and send what can be sent. OSError: no descriptors left."""
+        packet = json.dumps(message, separators=(",", ":")).encode()
+        self._queue.append((packet, os.dup(descriptor) if descriptor >= 0 else -1))
         self.flush()
 
     def flush(self) -> None:
         """Send what can be sent; a child that is gone gets nothing any more."""
         while self._queue:
+            packet, descriptor = self._queue[0]
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))]
             try:
-                self._socket.send(self._queue[0])
+                self._socket.sendmsg([packet], rights if descriptor >= 0 else [])
             except BlockingIOError:
                 return
             except OSError:
-                self._queue.clear()
+                self._forget()
                 return
             self._queue.popleft()
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def _forget(self) -> None:
+        while self._queue:
+            _, descriptor = self._queue.popleft()
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def receive(self) -> list[dict[str, object]]:
         """All messages that are there; sets ``ended`` at the end. What is no JSON object is left out."""
@@ -84,4 +108,5 @@ class Channel:
 
     def close(self) -> None:
         """Close our end; a child that still lives sees the end of the stream."""
+        self._forget()
         self._socket.close()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 from typing import Final
 
 SLOT_BYTES: Final = 64
@@ -35,6 +36,14 @@ class SharedPage:
     def beat_ms(self, index: int) -> int:
         """When this worker last said that it lives; 0 = never."""
         return self._words[self._word(index) + _BEAT_OFFSET // 8]
+
+    def live(self, index: int) -> int:
+        """How many clients this worker holds."""
+        return (
+            self._words[self._word(index)] >> 32
+            if sys.byteorder == "little"
+            else self._words[self._word(index)] & 0xFFFFFFFF
+        )
 
     def clear(self, index: int) -> None:
         """Worker ``index`` is dead: it accepts nothing and holds no clients."""

@@ -7,6 +7,7 @@ gateway, accepts them.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -38,6 +39,7 @@ class Listeners:
     host: str
     port: int
     sockets: list[socket.socket]
+    inherited: bool = False  # the service manager has them, too, and they are its
 
     @property
     def address(self) -> str:
@@ -48,6 +50,17 @@ class Listeners:
         """The numbers of the sockets' descriptors."""
         return [each.fileno() for each in self.sockets]
 
+    def refuse(self) -> None:
+        """Accept no one any more. Whoever connects is refused at once, although workers have the sockets, too; the service
+        manager's own stay open for our successor.
+        """
+        for each in self.sockets:
+            if not self.inherited:
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        self.sockets.clear()
+
     def close(self) -> None:
         """Close our copies."""
         for each in self.sockets:
@@ -57,6 +70,12 @@ class Listeners:
 def join_host_port(host: str, port: int) -> str:
     """``host:port``, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def adopt(sockets: list[socket.socket]) -> Listeners:
+    """Listeners that somebody else has opened: the first one's address is the server's."""
+    name = sockets[0].getsockname()
+    return Listeners(name[0], name[1], sockets, inherited=True)
 
 
 def listen(host: str, port: int, failure: str = CLIENT_FAILURE) -> Listeners:

@@ -46,7 +46,12 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
     set_process_name(program_name())
     hide_secret_arguments()
-    return run_server(loaded.options, default_argv(), refusal=problems[0] if problems else "")
+    return run_server(
+        loaded.options,
+        default_argv(),
+        refusal=problems[0] if problems else "",
+        load=lambda: load(command),
+    )
 
 
 def send_signal(request: str) -> int:

@@ -21,6 +21,9 @@ class Policy:
     max_delay: float = 10.0
     window: float = 60.0  # deaths longer ago are forgotten
     max_deaths: int = 10  # a worker that dies more often than this within the window ends the server
+    reload_patience: float = (
+        10.0  # a child that does not answer to a new configuration in this time refuses it
+    )
     max_boot_deaths: int = 3  # so do more deaths of all workers than this before the server was ever ready
 
 

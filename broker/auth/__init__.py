@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from broker.auth.authenticator import Accepted, Authenticator, NeedsBcrypt, Rejected
 from broker.auth.passwords import verify_bcrypt
+from broker.auth.recheck import Fate, fate
 
-__all__ = ["Accepted", "Authenticator", "NeedsBcrypt", "Rejected", "verify_bcrypt"]
+__all__ = ["Accepted", "Authenticator", "Fate", "NeedsBcrypt", "Rejected", "fate", "verify_bcrypt"]

@@ -77,6 +77,7 @@ class Authenticator:
         "_token",
         "_username",
         "_users",
+        "by_label",
         "no_auth",
         "nonce_required",
         "required",
@@ -90,6 +91,10 @@ class Authenticator:
         self._username = options.username
         self._password = options.password.reveal() if options.password else ""
         self._token = options.token.reveal() if options.token else ""
+        self.by_label: dict[str, User | NkeyUser] = {}  # as in ``Accepted``, with the account in front
+        everyone: list[User | NkeyUser] = [*options.users, *options.nkeys]
+        for user in everyone:
+            self.by_label[f"{user.account}/{_label(_identity_of(user))}"] = user
         self._no_auth_name = options.no_auth_user
         self._map_certificates = options.tls is not None and options.tls.verify_and_map
         self.required = auth_required(options)
@@ -131,6 +136,14 @@ class Authenticator:
             if connect.user:
                 return self._check_user(connect, kind)
         return self._check_single(connect)
+
+    def find(self, like: User | NkeyUser) -> User | NkeyUser | None:
+        """The user of the same name or nkey."""
+        return self._nkeys.get(like.nkey) if isinstance(like, NkeyUser) else self._users.get(like.name)
+
+    def single(self) -> tuple[object, ...]:
+        """What decides about clients that are none of the configured users."""
+        return self.required, self._username, self._password, self._token, self._no_auth_name
 
     def _check_nkey(self, user: NkeyUser, connect: Connect, nonce: str, kind: str) -> Accepted | Rejected:
         verdict = _admit(user, kind)
@@ -203,10 +216,14 @@ def _compare(configured: str, given: str, then: Accepted, otherwise: Rejected) -
 
 def _admit(user: User | NkeyUser, kind: str) -> Accepted | Rejected:
     """Whether ``user`` may connect in this way, given that it is them."""
-    identity = ("nkey", user.nkey) if isinstance(user, NkeyUser) else ("user", user.name)
+    identity = _identity_of(user)
     if user.connection_types and kind not in user.connection_types:
         return _rejected(identity, "Connection type not allowed")
     return Accepted(user, user.account, user.permissions, _label(identity))
+
+
+def _identity_of(user: User | NkeyUser) -> tuple[str, str]:
+    return ("nkey", user.nkey) if isinstance(user, NkeyUser) else ("user", user.name)
 
 
 def _identity(connect: Connect) -> tuple[str, str]:

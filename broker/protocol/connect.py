@@ -117,6 +117,29 @@ def encode(connect: Connect) -> bytes:
     return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+_SECRETS: Final = ("pass", "auth_token", "nkey", "sig", "proxy_sig")
+_SECRET: Final = re.compile(
+    rf'("(?:{"|".join(_SECRETS)})"\s*:\s*")(?:[^"\\]|\\.)*("|\\?$)', re.IGNORECASE | re.DOTALL
+)
+
+
+def redacted(data: bytes) -> str:
+    """The JSON text of a CONNECT for a trace: as it came, but for the secrets in it. Never raises."""
+    text, masked = _SECRET.subn(r"\1[REDACTED]\2", data.decode("utf-8", "replace"))
+    try:
+        members = _DECODER.decode(data.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return text
+    if type(members) is not _Object:
+        return text
+    secrets = sum(_fold(key) in _SECRETS and type(value) is str for key, value in members)
+    if secrets <= masked:
+        return text
+    # A key that is written in an unusual way (with escapes) was overlooked.
+    shown = {key: "[REDACTED]" if _fold(key) in _SECRETS else value for key, value in members}
+    return json.dumps(shown, ensure_ascii=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Meta:
     """What is shown of a connection as long as it lives; ``user`` is its label (``user:bob``)."""

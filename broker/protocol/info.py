@@ -26,7 +26,7 @@ def auth_required(options: Options) -> bool:
 class InfoTemplate:
     """The INFO lines of one server, as bytes that end a line."""
 
-    __slots__ = ("_after", "_before", "_first_before", "_rest", "_rest_tls_first", "_tail")
+    __slots__ = ("_after", "_before", "_first_before", "_ldm", "_rest", "_rest_tls_first", "_tail")
 
     def __init__(self, options: Options, server_id: str) -> None:
         """``server_id``: the server's public key. Raises ValueError for a malformed ``client_advertise``."""
@@ -53,13 +53,16 @@ class InfoTemplate:
         self._rest_tls_first = f"{_tls_fields(options, first=True)}{rest}".encode()
         self._tail = f',"api_lvl":{API_LEVEL}}} \r\n'.encode()
         self._after = b',"connect_info":true,"remote_account":'
+        self._ldm = b""
 
     def first(self, cid: int, client_ip: str, nonce: str | None, tls_first: bool = False) -> bytes:
         """The line for a new connection. ``client_ip`` empty: unknown; ``nonce``: the text to be signed; ``tls_first``: it goes
         through TLS."""
         challenge = b',"nonce":"%b"' % nonce.encode() if nonce else b""
         rest = self._rest_tls_first if tls_first else self._rest
-        return b"".join((self._first_before, rest, b"%d" % cid, _address(client_ip), challenge, self._tail))
+        return b"".join(
+            (self._first_before, rest, b"%d" % cid, _address(client_ip), challenge, self._ldm, self._tail)
+        )
 
     def connect_info(
         self, cid: int, client_ip: str, account: str, system: bool = False, tls_first: bool = False
@@ -68,9 +71,17 @@ class InfoTemplate:
         name = _text(account).encode()
         flag = b',"acc_is_sys":true' if system else b""
         rest = self._rest_tls_first if tls_first else self._rest
-        return b"".join(
-            (self._before, rest, b"%d" % cid, _address(client_ip), self._after, name, flag, self._tail)
-        )
+        start = (self._before, rest, b"%d" % cid, _address(client_ip), self._ldm)
+        return b"".join((*start, self._after, name, flag, self._tail))
+
+    def enter_lame_duck(self) -> None:
+        """From now on every line says that this server is about to go."""
+        self._ldm = b',"ldm":true'
+
+    def news(self, cid: int, client_ip: str, tls_first: bool = False) -> bytes:
+        """The line for a client that knows all the rest already."""
+        rest = self._rest_tls_first if tls_first else self._rest
+        return b"".join((self._before, rest, b"%d" % cid, _address(client_ip), self._ldm, self._tail))
 
 
 def _tls_fields(options: Options, first: bool) -> str:

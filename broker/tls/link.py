@@ -110,6 +110,12 @@ class Links:
         else:
             self._begin_handshake(link)
 
+    def change(self, context: TlsContext, allow_non_tls: bool) -> None:
+        """Other certificates and rules, for those who shake hands from now on."""
+        self._context = context
+        self._options = context.options
+        self._allow_plain = allow_non_tls
+
     def closed(self, conn: int) -> None:
         """A connection is gone: say what is left to say to it. Nothing happens for one that is not ours."""
         link = self._links.pop(conn, None)

@@ -69,10 +69,16 @@ def start() -> Iterator[Start]:
         for name, words in (orders or {}).items():
             (folder / name).write_text(words)
         settings = {"host": "127.0.0.1", "port": -1, "workers": 2, "max_connections": 100} | (options or {})
+        (folder / "options").write_text(json.dumps(settings))
         arguments = json.dumps({"options": settings, "policy": policy or {}})
         process = subprocess.Popen(
             [sys.executable, str(HERE / "run_fake.py"), arguments],
-            env={**os.environ, "PYTHONPATH": str(ROOT), "FAKE_ORDERS": str(folder)},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "FAKE_ORDERS": str(folder),
+                "FAKE_OPTIONS": str(folder / "options"),
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -10,6 +10,9 @@ of its starts, separated by spaces; the last word stays in force. A start takes 
     deaf          does not stop when told, and ignores SIGTERM
     late          is never ready
     beatless      becomes ready, then beats no more
+    refuses       cannot prepare a new configuration
+    mute          does not answer when it should prepare one
+    dies          dies of it
 
 Once it is ready, it answers every connection to its listeners with one line: ``<index> <serial> <pid> <port>``.
 """
@@ -27,7 +30,7 @@ import sys
 import time
 from pathlib import Path
 
-from broker.launch import Launch, read_launch
+from broker.launch import Launch, read_launch, read_options
 
 
 def next_order(orders: Path, index: int) -> str:
@@ -49,6 +52,7 @@ class FakeChild:
         self.order = order
         self.control = socket.socket(fileno=launch.control)
         self.ready = False
+        self.prepared = launch.options
 
     def say(self, **message: object) -> None:
         """Tell the supervisor something."""
@@ -83,13 +87,23 @@ class FakeChild:
                     if key.fileobj is not self.control:
                         self.greet(key.fd)
                         continue
-                    packet = self.control.recv(65536)
-                    if not packet or self.obey(json.loads(packet)):
+                    packet, descriptors, _, _ = socket.recv_fds(self.control, 65536, 1)
+                    if not packet or self.obey(json.loads(packet), descriptors):
                         return 0
 
-    def obey(self, message: dict[str, object]) -> bool:
+    def obey(self, message: dict[str, object], descriptors: list[int]) -> bool:
         """Take an order; returns True if it is the last one."""
         note(f"heard {self.launch.index} {json.dumps(message)}")
+        match message["op"]:
+            case "prepare":
+                self.prepare(message["id"], descriptors[0])
+                return False
+            case "commit":
+                note(f"limit {self.launch.index} {self.prepared.max_connections}")
+                self.say(op="committed", id=message["id"])
+                return False
+            case "abort":
+                return False
         if message["op"] == "stop":
             return self.order != "deaf"
         if not self.ready and self.order != "late":
@@ -97,6 +111,16 @@ class FakeChild:
             self.beat()
             self.say(op="ready")
         return False
+
+    def prepare(self, number: object, memory: int) -> None:
+        """Get ready for other options, or do not."""
+        self.prepared = read_options(memory)
+        if self.order == "dies":
+            os._exit(1)
+        if self.order != "mute":
+            self.say(
+                op="prepared", id=number, error="it is not to my taste" if self.order == "refuses" else ""
+            )
 
     def greet(self, listener: int) -> None:
         """Accept one connection, if no sibling was faster, and say who did."""
@@ -122,6 +146,7 @@ def main() -> int:
     launch = read_launch(int(sys.argv[1]))
     order = next_order(Path(os.environ["FAKE_ORDERS"]), launch.index)
     note(f"child {launch.index} {launch.serial} {os.getpid()} {order} {launch.run_dir}")
+    note(f"begins {launch.index} {launch.serial} {launch.options.max_connections}")
     return FakeChild(launch, order).run()
 
 

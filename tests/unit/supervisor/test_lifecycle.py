@@ -74,12 +74,11 @@ def test_the_pid_file_stays(start: Start, tmp_path: Path) -> None:
     assert file.read_bytes() == str(server.pid).encode()
 
 
-def test_signals_that_are_not_supported_change_nothing(start: Start) -> None:
+def test_signals_that_have_nothing_to_do_change_nothing(start: Start) -> None:
     server = start()
     for number, name, answer in (
-        (signal.SIGHUP, "hangup", "Failed to reload server configuration: not supported yet"),
+        (signal.SIGHUP, "hangup", "can only reload config when a file is provided using -c or --config"),
         (signal.SIGUSR1, "user defined signal 1", "File log re-open ignored, not a file logger"),
-        (signal.SIGUSR2, "user defined signal 2", "Lame duck mode is not supported yet"),
     ):
         mark = server.log.mark()
         server.process.send_signal(number)
@@ -87,6 +86,16 @@ def test_signals_that_are_not_supported_change_nothing(start: Start) -> None:
         server.log.wait_for(answer, since=mark)
     assert server.ask()[1] <= 2
     server.stop()
+
+
+def test_lame_duck_mode_without_clients_is_the_end(start: Start) -> None:
+    server = start()
+    server.process.send_signal(signal.SIGUSR2)
+    assert server.wait_exit() == 0
+    text = server.log.text
+    assert text.index("Entering lame duck mode, stop accepting new clients") < text.index(
+        "Initiating Shutdown..."
+    )
 
 
 def test_stop_while_starting(start: Start) -> None:

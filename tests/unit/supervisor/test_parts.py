@@ -67,8 +67,8 @@ def test_shared_page() -> None:
 
 def test_launch_travels_in_memory() -> None:
     options = Options(password=Secret("hush"), users=[User("ann", Secret("pass"))])
-    launch = Launch(1, 7, 2, "/run/x", options, "NID", 42, [5], 6, 7, [(8, 9), (10, 11)])
-    assert launch.descriptors() == [5, 6, 7, 8, 9, 10, 11]
+    launch = Launch(1, 7, 2, "/run/x", options, "NID", 42, [5], 6, 7, [(8, 9), (10, 11)], 12)
+    assert launch.descriptors() == [5, 6, 7, 12, 8, 9, 10, 11]
     assert read_launch(write_launch(launch)) == launch
 
 

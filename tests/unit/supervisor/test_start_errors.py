@@ -116,7 +116,7 @@ def test_a_start_that_fails_half_way(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("supervisor.children.write_launch", write_or_fail)
     page = SharedPage(2)
-    launch = Launch(-1, 0, 2, "", Options(), "", os.getpid(), [], -1, page.descriptor, [])
+    launch = Launch(-1, 0, 2, "", Options(), "", os.getpid(), [], -1, page.descriptor, [], 2)
     with closing(page), DefaultSelector() as selector:
         argv = [sys.executable, "-c", "import time; time.sleep(60)"]
         children = Children(argv, launch, page, selector, Log(os.getpid()), Policy())
@@ -131,7 +131,7 @@ def test_a_start_that_fails_half_way(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_such_program(tmp_path: Path) -> None:
     page = SharedPage(1)
-    launch = Launch(-1, 0, 1, "", Options(), "", os.getpid(), [], -1, page.descriptor, [])
+    launch = Launch(-1, 0, 1, "", Options(), "", os.getpid(), [], -1, page.descriptor, [], 2)
     with closing(page), DefaultSelector() as selector:
         children = Children([str(tmp_path / "no")], launch, page, selector, Log(os.getpid()), Policy())
         with pytest.raises(StartError, match=r"^Could not start worker 0: no such file or directory$"):
