@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -248,6 +248,16 @@ def launch(
         preexec_fn=preexec,
     )
     return Server(kind, process, folder or Path(tempfile.mkdtemp(prefix="server-test-")))
+
+
+def until(found: Callable[[], Any], timeout: float = 20.0) -> Any:
+    """What ``found`` returns, as soon as that is something: for what has no event to wait for, such as a file's content."""
+    deadline = time.monotonic() + timeout
+    while not (result := found()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"nothing within {timeout} s")
+        time.sleep(0.01)
+    return result
 
 
 def config_text(kind: Kind, config: str = "", *, port: int = -1) -> str:
