@@ -420,7 +420,7 @@ class Core:
         return AccountInfo(name, *(int(getattr(a, field)) for field in _ACCOUNT_COUNTERS))
 
     def select(
-        self, *, states: int, sort: int, account: int, cid: int, user: bytes, want: int
+        self, *, states: int, sort: int, account: int, cid: int, user: bytes, want: int, now_ns: int
     ) -> Iterator[tuple[bytes, int]]:
         """Keys of connections, step by step: (some keys as `read_keys` takes them, total so far). See spl_select."""
         name = ffi.new("char[]", user)
@@ -434,6 +434,7 @@ class Core:
                 "user": name,
                 "user_len": len(user),
                 "want": min(want, lib.SPL_SELECT_MOST),
+                "now_ns": now_ns,
             },
         )
         keys = ffi.new("struct spl_key[]", lib.SPL_SELECT_MOST)

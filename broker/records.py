@@ -6,10 +6,11 @@ passes them on as they are; only whoever shows them looks inside.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Final
 
 from broker.core import ffi
 
@@ -38,15 +39,18 @@ class Sort(IntEnum):
     RTT = 11
 
 
-@dataclass(slots=True, frozen=True, order=True)
-class Key:
-    """One connection that was selected. Ascending keys are in the order that was asked for."""
+# One connection that was selected: key, cid, handle, when it was closed (0: it is open), reason. In ascending order they are in
+# the order that was asked for.
+Key = tuple[int, int, int, int, int]
 
-    key: int
-    cid: int
-    handle: int
-    stop_ns: int
-    reason: int
+_KEY: Final = struct.Struct("=QQQqQ")
+_CONN: Final = struct.Struct("=II8Q3q6I48s")
+_SUB: Final = struct.Struct("=II3Q4I")
+_HEAD: Final = struct.Struct("=II")  # how either begins: size, kind
+
+for _ours, _theirs in ((_KEY, "spl_key"), (_CONN, "spl_conn_record"), (_SUB, "spl_sub_record")):
+    if _ours.size != ffi.sizeof(f"struct {_theirs}"):
+        raise ImportError(f"struct {_theirs} has another form than is known here")
 
 
 @dataclass(slots=True)
@@ -89,91 +93,64 @@ class ConnRecord:
 
 def read_keys(data: bytes) -> Iterator[Key]:
     """The keys in what `Core.select` yields."""
-    for k in ffi.cast("struct spl_key *", ffi.from_buffer(data))[
-        0 : len(data) // ffi.sizeof("struct spl_key")
-    ]:
-        yield Key(k.key, k.cid, k.handle, k.stop_ns, k.reason)
+    return _KEY.iter_unpack(data)
 
 
 def read_records(parts: list[bytes]) -> Iterator[ConnRecord]:
     """The connections in what `Core.records` yields (all of it, in order), each with its subscriptions."""
     conn: ConnRecord | None = None
     for data in parts:
-        for kind, base, at in _each(data):
+        for kind, at in _each(data):
             if kind == 1:
                 if conn is not None:
                     yield conn
-                conn = _conn(data, base, at)
+                conn = _conn(data, at)
             elif conn is not None:
-                conn.subs.append(_sub(data, base, at))
+                conn.subs.append(_sub(data, at))
     if conn is not None:
         yield conn
 
 
 def read_subs(data: bytes) -> Iterator[SubRecord]:
     """The subscriptions in what `Core.subscriptions` yields."""
-    for _, base, at in _each(data):
-        yield _sub(data, base, at)
+    for _, at in _each(data):
+        yield _sub(data, at)
 
 
-def _each(data: bytes) -> Iterator[tuple[int, Any, int]]:
-    """(kind, address of the data, offset) of every record."""
-    base = ffi.from_buffer(data)
+def _each(data: bytes) -> Iterator[tuple[int, int]]:
+    """(kind, offset) of every record."""
     at = 0
     while at < len(data):
-        head = ffi.cast("struct spl_sub_record *", base + at)
-        yield head.kind, base, at
-        at += head.size
+        size, kind = _HEAD.unpack_from(data, at)
+        yield kind, at
+        at += size
 
 
-def _text(data: bytes, start: int, size: int) -> str:
-    return data[start : start + size].decode("utf-8", "replace")
+def _text(data: bytes, start: int, end: int) -> str:
+    return data[start:end].decode("utf-8", "replace")
 
 
-def _conn(data: bytes, base: Any, at: int) -> ConnRecord:
-    r = ffi.cast("struct spl_conn_record *", base + at)
-    account = at + _CONN_BYTES
-    user = account + r.account_len
-    about = user + r.user_len
-    return ConnRecord(
-        r.cid,
-        r.in_msgs,
-        r.in_bytes,
-        r.out_msgs,
-        r.out_bytes,
-        r.pending,
-        r.stalls,
-        r.rtt_ns,
-        r.start_ns,
-        r.last_ns,
-        r.stop_ns,
-        r.nsubs,
-        r.reason,
-        r.port,
-        ffi.string(r.ip).decode(),
-        _text(data, account, r.account_len),
-        _text(data, user, r.user_len),
-        data[about : about + r.about_len],
-        [],
-    )
+def _conn(data: bytes, at: int) -> ConnRecord:
+    _, _, *numbers, account_len, user_len, about_len, ip = _CONN.unpack_from(data, at)
+    account = at + _CONN.size
+    user = account + account_len
+    about = user + user_len
+    texts = [ip.rstrip(b"\0").decode(), _text(data, account, user), _text(data, user, about)]
+    return ConnRecord(*[*numbers, *texts, data[about : about + about_len], []])
 
 
-def _sub(data: bytes, base: Any, at: int) -> SubRecord:
-    r = ffi.cast("struct spl_sub_record *", base + at)
-    subject = at + _SUB_BYTES
-    queue = subject + r.subject_len
-    sid = queue + r.queue_len
-    account = sid + r.sid_len
+def _sub(data: bytes, at: int) -> SubRecord:
+    _, _, cid, msgs, most, *sizes = _SUB.unpack_from(data, at)
+    subject = at + _SUB.size
+    queue = subject + sizes[0]
+    sid = queue + sizes[1]
+    account = sid + sizes[2]
     return SubRecord(
-        r.cid,
-        _text(data, subject, r.subject_len),
-        _text(data, queue, r.queue_len),
-        _text(data, sid, r.sid_len),
-        _text(data, account, r.account_len),
-        r.msgs,
-        r.max,
+        cid,
+        _text(data, subject, queue),
+        _text(data, queue, sid),
+        _text(data, sid, account),
+        _text(data, account, account + sizes[3]),
+        msgs,
+        most,
     )
-
-
-_CONN_BYTES = ffi.sizeof("struct spl_conn_record")
-_SUB_BYTES = ffi.sizeof("struct spl_sub_record")

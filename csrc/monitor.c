@@ -206,9 +206,10 @@ void monitor_count_out(struct core *k, struct conn *c)
 
 /* ---- which connections ---- */
 
-static uint64_t record_key(const struct spl_conn_record *r, uint32_t sort, int64_t now)
+static uint64_t record_key(const struct spl_conn_record *r, const struct spl_select *q)
 {
-    switch (sort) {
+    int64_t end = r->stop_ns ? r->stop_ns : q->now_ns;
+    switch (q->sort) {
     case SPL_SORT_SUBS: return ~(uint64_t)r->nsubs;
     case SPL_SORT_PENDING: return ~r->pending;
     case SPL_SORT_OUT_MSGS: return ~r->out_msgs;
@@ -216,8 +217,8 @@ static uint64_t record_key(const struct spl_conn_record *r, uint32_t sort, int64
     case SPL_SORT_OUT_BYTES: return ~r->out_bytes;
     case SPL_SORT_IN_BYTES: return ~r->in_bytes;
     case SPL_SORT_LAST: return ~(uint64_t)r->last_ns;
-    case SPL_SORT_IDLE: return ~(uint64_t)((r->stop_ns ? r->stop_ns : now) - r->last_ns);
-    case SPL_SORT_UPTIME: return (uint64_t)((r->stop_ns ? r->stop_ns : now) - r->start_ns);
+    case SPL_SORT_IDLE: return ~(uint64_t)(end > r->last_ns ? end - r->last_ns : 0);
+    case SPL_SORT_UPTIME: return (uint64_t)(end > r->start_ns ? end - r->start_ns : 0);
     case SPL_SORT_STOP: return ~(uint64_t)r->stop_ns;
     case SPL_SORT_RTT: return ~r->rtt_ns;
     default: return r->cid;
@@ -236,20 +237,15 @@ static int by_key(const void *a, const void *b)
     return x->cid < y->cid ? -1 : x->cid > y->cid;
 }
 
-static void key_put(struct spl_key *to, const struct spl_conn_record *r, const struct spl_select *q, uint64_t handle,
-                    int64_t now)
+static void key_put(struct spl_key *to, const struct spl_conn_record *r, const struct spl_select *q, uint64_t handle)
 {
-    *to = (struct spl_key){.key = record_key(r, q->sort, now),
-                           .cid = r->cid,
-                           .handle = handle,
-                           .stop_ns = r->stop_ns,
-                           .reason = r->reason};
+    *to = (struct spl_key){
+        .key = record_key(r, q), .cid = r->cid, .handle = handle, .stop_ns = r->stop_ns, .reason = r->reason};
 }
 
 static uint32_t select_open(struct core *k, struct spl_select *q, struct spl_key *keys)
 {
     uint32_t found = 0, end = k->cap_conns - q->at > LOOK_AT ? (uint32_t)q->at + LOOK_AT : k->cap_conns;
-    int64_t now = clock_real_ns();
     for (; q->at < end; q->at++) {
         const struct conn *c = k->conns[q->at];
         if (!c || c->kind != KIND_CLIENT || c->closed) continue;
@@ -266,7 +262,7 @@ static uint32_t select_open(struct core *k, struct spl_select *q, struct spl_key
                                     .nsubs = c->nsubs};
         if (q->sort == SPL_SORT_PENDING) r.pending = output_pending(c);
         if (q->sort == SPL_SORT_LAST || q->sort == SPL_SORT_IDLE) r.last_ns = last_activity(k, c);
-        key_put(&keys[found++], &r, q, conn_handle(c), now);
+        key_put(&keys[found++], &r, q, conn_handle(c));
     }
     return found;
 }
@@ -283,7 +279,7 @@ static uint32_t select_closed(struct core *k, struct spl_select *q, struct spl_k
         if (q->account >= 0 && (int64_t)e->account != q->account) continue;
         q->total++;
         if ((q->cid && e->head.cid != q->cid) || !is_user(q, texts + e->head.account_len, e->head.user_len)) continue;
-        key_put(&keys[found++], &e->head, q, at | CLOSED_BIT, 0);
+        key_put(&keys[found++], &e->head, q, at | CLOSED_BIT);
     }
     q->at = at | CLOSED_BIT;
     return found;

@@ -190,6 +190,7 @@ struct spl_select { /* which connections: those for which everything that is ask
     const char *user;
     uint32_t user_len; /* 0: any */
     uint32_t want;     /* at most so many keys from each call */
+    int64_t now_ns;    /* since 1970: by which ages are compared */
     uint64_t at;
     uint64_t total; /* added up: those in these states and this account */
     int done;

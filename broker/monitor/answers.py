@@ -3,7 +3,7 @@
 op        of the request                                   parts
 stats                                                      one JSON object
 accounts  fanout                                           JSON lists of accounts
-select    states sort account cid user want                total so far (8 bytes) | keys
+select    states sort account cid user want now_ns              total so far (8 bytes) | keys
 records   handles subs                                     records
 subs      account test offset limit                        total so far (8 bytes) | records
 """
@@ -43,6 +43,7 @@ def answer(core: Core, request: Request) -> Iterator[bytes]:
                     cid=request["cid"],
                     user=_encode(request["user"]),
                     want=request["want"],
+                    now_ns=request["now_ns"],
                 ):
                     yield TOTAL.pack(total) + keys
         case "records":

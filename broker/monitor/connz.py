@@ -70,6 +70,7 @@ async def connz(server: Server, query: Query) -> dict[str, Any]:
     if account and account not in await server.accounts():
         return {**_envelope(server, [], 0, offset, limit), "server_id": "", "connections": None}
     everyone = query.text("mqtt_client") == ""  # there are no MQTT clients
+    now = time.time_ns()
     selection: Request = {
         "op": "select",
         "states": int(state),
@@ -77,28 +78,25 @@ async def connz(server: Server, query: Query) -> dict[str, Any]:
         "account": account,
         "cid": cid,
         "user": query.text("user"),
+        "now_ns": now,
         # More than all there can be is all; and of closed ones the oldest may have to go first.
         "want": min(offset + limit, _ALL) if state == State.OPEN else _ALL,
     }
     keys, total = await _select(server, selection)
     if state != State.OPEN:  # one that was closed while we looked may have been seen twice
-        keys = list({key.cid: (key, index) for key, index in keys}.values())
+        keys = list({key[1]: (key, index) for key, index in keys}.values())
         keys, total = _newest(keys, total, server.options.max_closed_clients)
-    keys.sort(
-        key=(lambda entry: (reason_text(entry[0].reason), entry[0].cid)) if sort == "reason" else _in_order
-    )
+    if sort == "reason":
+        keys.sort(key=lambda entry: (reason_text(entry[0][4]), entry[0][1]))
+    else:
+        keys.sort()
     page = keys[offset : offset + limit] if everyone else []
     records = await _describe(server, page, subs or detail)
-    now = time.time_ns()
     connections = [_entry(record, now, auth, subs, detail) for record in records]
     return _envelope(server, connections, total, offset, limit)
 
 
 _Chosen = tuple[Key, int]  # a connection, and its worker
-
-
-def _in_order(entry: _Chosen) -> tuple[int, int]:
-    return entry[0].key, entry[0].cid
 
 
 async def _select(server: Server, selection: Request) -> tuple[list[_Chosen], int]:
@@ -113,25 +111,25 @@ async def _select(server: Server, selection: Request) -> tuple[list[_Chosen], in
 
 def _newest(keys: list[_Chosen], total: int, most: int) -> tuple[list[_Chosen], int]:
     """Every worker remembers as many closed connections as the server shall show: of all, the newest count."""
-    closed = [entry for entry in keys if entry[0].stop_ns]
+    closed = [entry for entry in keys if entry[0][3]]
     surplus = len(closed) - max(most, 0)
     if surplus <= 0:
         return keys, total
-    closed.sort(key=lambda entry: entry[0].stop_ns)
-    dropped = {entry[0].cid for entry in closed[:surplus]}
-    return [entry for entry in keys if not (entry[0].stop_ns and entry[0].cid in dropped)], total - surplus
+    closed.sort(key=lambda entry: entry[0][3])
+    dropped = {entry[0][1] for entry in closed[:surplus]}
+    return [entry for entry in keys if entry[0][1] not in dropped], total - surplus
 
 
 async def _describe(server: Server, page: list[_Chosen], subs: bool) -> list[ConnRecord]:
     """The records of a page, in its order. A connection that has closed in the meantime is missing."""
     requests: dict[int, Request] = {}
-    for key, index in page:
+    for (_, _, handle, _, _), index in page:
         request = requests.setdefault(index, {"op": "records", "handles": [], "subs": subs})
-        request["handles"].append(key.handle)
+        request["handles"].append(handle)
     known: dict[int, ConnRecord] = {}
     for parts in (await server.questions.ask_each(requests)).values():
         known.update((record.cid, record) for record in read_records(parts))
-    return [known[key.cid] for key, _ in page if key.cid in known]
+    return [known[key[1]] for key, _ in page if key[1] in known]
 
 
 def _envelope(

@@ -5,87 +5,83 @@ Programs decode these answers with the types of nats-server, so a number must st
 
 from __future__ import annotations
 
+import json
 import re
 import time
-from json.encoder import encode_basestring
+from collections.abc import Callable
+from functools import cache, lru_cache
 from typing import Any, Final
 
 _ESCAPES: Final = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _SPECIAL: Final = re.compile("[<>&\u2028\u2029]")
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
-
-
-def quoted(text: str) -> str:
-    """A JSON string. What is not Unicode (bytes of a configuration file, say) becomes replacement characters."""
-    if not text.isascii():
-        text = _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
-    literal = encode_basestring(text)
-    return _SPECIAL.sub(lambda match: _ESCAPES[match[0]], literal) if _SPECIAL.search(literal) else literal
-
-
-def number(value: float) -> str:
-    """A float without a fraction looks like an integer."""
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+_COMPACT: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def compact(value: Any) -> str:
     """JSON without white space."""
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{quoted(str(k))}:{compact(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(compact, value)) + "]"
-    return _scalar(value)
+    return _escaped(_COMPACT(_plain_numbers(value)))
 
 
 def indented(value: Any) -> str:
     """JSON as it is served: two blanks for each level, no line end at the end."""
     out: list[str] = []
     _indented(value, "\n", out)
-    return "".join(out)
+    return _escaped("".join(out))
+
+
+def _escaped(text: str) -> str:
+    """What can only be inside a string, as Go writes it. What is not Unicode (a file's bytes) becomes replacement characters."""
+    if not text.isascii():
+        text = _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
+    return _SPECIAL.sub(lambda match: _ESCAPES[match[0]], text) if _SPECIAL.search(text) else text
+
+
+def _plain_numbers(value: Any) -> Any:
+    """A float without a fraction is shown like an integer."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _plain_numbers(member) for key, member in value.items()}
+    return [_plain_numbers(member) for member in value] if isinstance(value, list) else value
+
+
+@cache
+def _members(separator: str) -> Callable[[Any], str]:
+    return json.JSONEncoder(ensure_ascii=False, separators=(separator, ": ")).encode
 
 
 def _indented(value: Any, line: str, out: list[str]) -> None:
-    if not isinstance(value, (dict, list)):
-        out.append(_scalar(value))
-        return
-    if not value:
-        out.append("{}" if isinstance(value, dict) else "[]")
+    """Containers without containers inside, which are nearly all of a long answer, are left to the library at once."""
+    if not isinstance(value, (dict, list)) or not value:
+        out.append(_COMPACT(_plain_numbers(value)))
         return
     inner = line + "  "
+    brackets = "{}" if isinstance(value, dict) else "[]"
+    members = value.values() if isinstance(value, dict) else value
+    if not any(isinstance(member, (dict, list, float)) for member in members):
+        text = _members("," + inner)(value)
+        out.append(f"{brackets[0]}{inner}{text[1:-1]}{line}{brackets[1]}")
+        return
+    out.append(brackets[0])
     comma = inner
-    if isinstance(value, dict):
-        out.append("{")
-        for key, member in value.items():
-            out.append(f"{comma}{quoted(str(key))}: ")
-            comma = "," + inner
-            _indented(member, inner, out)
-        out.append(line + "}")
-    else:
-        out.append("[")
-        for member in value:
-            out.append(comma)
-            comma = "," + inner
-            _indented(member, inner, out)
-        out.append(line + "]")
+    for key, member in value.items() if isinstance(value, dict) else enumerate(value):
+        out.append(f"{comma}{_COMPACT(key)}: " if isinstance(value, dict) else comma)
+        comma = "," + inner
+        _indented(member, inner, out)
+    out.append(line + brackets[1])
 
 
-def _scalar(value: Any) -> str:
-    if isinstance(value, str):
-        return quoted(value)
-    if value is None:
-        return "null"
-    if value is True:
-        return "true"
-    if value is False:
-        return "false"
-    return number(value) if isinstance(value, float) else str(value)
+@lru_cache(2048)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def time_text(ns: int) -> str:
     """Nanoseconds since 1970 in RFC 3339, UTC, without trailing zeros."""
     seconds, fraction = divmod(ns, 1_000_000_000)
     digits = f".{fraction:09d}".rstrip("0") if fraction else ""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + digits + "Z"
+    return f"{_second(seconds)}{digits}Z"
 
 
 def uptime_text(ns: int) -> str:

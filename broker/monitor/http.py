@@ -108,6 +108,11 @@ class HttpServer:
             )
         )
 
+    @property
+    def connections(self) -> int:
+        """How many there are now."""
+        return len(self._open)
+
     async def close(self) -> None:
         """End all connections."""
         for server in self._servers:

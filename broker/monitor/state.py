@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from broker.launch import Launch
 from broker.mesh.collect import Questions
+from broker.monitor.encode import time_text
 from broker.monitor.tally import Tally
 from broker.monitor.usage import Usage, usage_of
 from broker.options import Options
@@ -202,6 +203,4 @@ class Server:
 
     def envelope(self) -> dict[str, Any]:
         """How most answers begin."""
-        from broker.monitor.encode import time_text
-
         return {"server_id": self.server_id, "now": time_text(time.time_ns())}
