@@ -110,6 +110,8 @@ struct conn {
     bool last_allowed;
     bool runnable, dying, pinged, skipping, eof, late_pong, ponged;
     bool admitted; /* there was room for it */
+    bool ping_last;            /* the last line was a PING */
+    bool pong_soon, pong_slow; /* owed PONGs go with the barrier; or not before their time */
     uint8_t skip_verb;
     uint16_t pings_out;
     struct account *acc;

@@ -175,6 +175,7 @@ static void barrier_release(struct core *k)
             *at = c->next_waiting;
             c->next_waiting = NULL;
             conn_release_hold(k, c, HOLD_BARRIER);
+            if (c->pong_soon && !c->closed) client_pongs(k, c);
         } else {
             at = &c->next_waiting;
         }

@@ -12,7 +12,8 @@
 #include <string.h>
 
 #define BLANKS_MAX 4096 /* between a verb and its arguments */
-#define LATE_PONG_MS 2  /* the clock counts whole milliseconds: this is more than 1 */
+#define ONE_PACKET 1400
+#define LATE_PONG_MS 2 /* the clock counts whole milliseconds: this is more than 1 */
 
 enum verb { V_PARTIAL, V_BAD, V_PUB, V_HPUB, V_SUB, V_UNSUB, V_PING, V_PONG, V_CONNECT, V_INFO, V_OK, V_ERR };
 struct verb_name {
@@ -215,8 +216,20 @@ static inline bool barrier_passed(const struct core *k, struct conn *c)
     return c->barrier <= k->min_acked;
 }
 
-/* Some client libraries write the PING of a flush before the SUB that they still have in a buffer. One process would have
- * handled that SUB by the time the PONG is read; several need a little longer, so the PONG waits for it. */
+/* Must this verb wait? */
+static inline bool at_barrier(struct core *k, struct conn *c)
+{
+    if (likely(barrier_passed(k, c))) return false;
+    c->hold |= HOLD_BARRIER;
+    c->next_waiting = k->at_barrier;
+    k->at_barrier = c;
+    k->stats.barrier_waits++;
+    return true;
+}
+
+/* Some client libraries write the PING of a flush before what they still have in a buffer: perhaps a SUB. One process would have
+ * handled that SUB by the time the PONG is read; several need a little longer, so the PONG waits for it: until it was there
+ * (pongs_now), or if nothing comes, as long as it would take. */
 static void pong_later(struct core *k, struct conn *c)
 {
     c->pongs_owed++;
@@ -232,10 +245,23 @@ void client_pongs(struct core *k, struct conn *c)
         return;
     }
     c->pong_at = 0;
+    c->pong_soon = c->pong_slow = false;
     while (c->pongs_owed && output_write(k, c, "PONG\r\n", 6)) {
         c->pongs_owed--;
         if (unlikely(k->trace)) trace_out(k, c, "PONG", "", 0);
     }
+}
+
+/* Was what followed the PING handled, all of it? It was if it came in one piece small enough for one packet; of a larger one the
+ * rest may be on its way. `n`: what was parsed, `all`: to its end. */
+static void pongs_now(struct core *k, struct conn *c, size_t n, bool all)
+{
+    if (n > ONE_PACKET) c->pong_slow = true;
+    if (c->pong_slow || !all || c->ping_last || c->skipping || c->hold || c->closed) return;
+    if (at_barrier(k, c))
+        c->pong_soon = true;
+    else
+        client_pongs(k, c);
 }
 
 static void do_ping(struct core *k, struct conn *c)
@@ -432,17 +458,6 @@ static bool first_verb_allowed(struct core *k, struct conn *c)
     return false;
 }
 
-/* Must this verb wait? */
-static inline bool at_barrier(struct core *k, struct conn *c)
-{
-    if (likely(barrier_passed(k, c))) return false;
-    c->hold |= HOLD_BARRIER;
-    c->next_waiting = k->at_barrier;
-    k->at_barrier = c;
-    k->stats.barrier_waits++;
-    return true;
-}
-
 static size_t parse(struct core *k, struct conn *c, const char *buf, size_t n)
 {
     const char *p = buf, *end = buf + n;
@@ -468,7 +483,10 @@ static size_t parse(struct core *k, struct conn *c, const char *buf, size_t n)
             c->skipping = false;
             if (unlikely(k->trace))
                 trace_in(k, c, c->skip_verb == V_PING ? "PING" : c->skip_verb == V_PONG ? "PONG" : "+OK", "", 0);
-            if (c->skip_verb == V_PING) do_ping(k, c);
+            if (c->skip_verb == V_PING) {
+                do_ping(k, c);
+                c->ping_last = p == end;
+            }
             if (c->skip_verb == V_PONG) do_pong(k, c);
             continue;
         }
@@ -564,7 +582,9 @@ static size_t parse(struct core *k, struct conn *c, const char *buf, size_t n)
 size_t client_parse(struct core *k, struct conn *c, const char *buf, size_t n)
 {
     uint64_t msgs = c->in_msgs, bytes = c->in_bytes;
+    c->ping_last = false;
     size_t used = parse(k, c, buf, n);
+    if (unlikely(c->pongs_owed)) pongs_now(k, c, n, used == n);
     if (c->in_msgs != msgs) {
         c->last_in = c->last_active = k->now;
         c->acc->in_msgs += c->in_msgs - msgs, c->acc->in_bytes += c->in_bytes - bytes;

@@ -330,6 +330,46 @@ static uint64_t failing(uint64_t after)
     return failures;
 }
 
+/* A late PONG comes when what followed its PING was handled and the barrier is passed; if nothing follows, in its time. */
+static void late_pong(void)
+{
+    struct mesh m = mesh_new(2);
+    struct pair a = pair_open(m.k[0], 0);
+    struct conn *c = pair_conn(&a);
+    c->late_pong = true;
+    static const struct {
+        const char *follows;
+        int pongs; /* -1: one, with the barrier */
+    } rows[] = {{"PING\r\n", 0},           {"PI", 0},         {"NG\r\n", 0},
+                {"PUB x 0\r\n\r\n", 3},    {"SUB x 1\r\n", -1}, {"SUB y 2\r\nPING\r\n", 0},
+                {"PUB z 0\r\n\r\nUNSUB 2\r\n", 2}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (!c->pongs_owed) pair_say(&a, "PING\r\n");
+        CHECK(pair_heard(&a, "") && c->pongs_owed);
+        c->pong_at = clock_ms() + 60000; /* time plays no part here */
+        pair_say(&a, rows[i].follows);
+        if (rows[i].pongs < 0) CHECK(pair_heard(&a, ""));
+        settle(&m);
+        pair_listen(&a);
+        CHECK_EQ(a.nheard, 6 * (rows[i].pongs < 0 ? 1 : rows[i].pongs));
+        a.nheard = 0;
+    }
+    /* Of a large piece the end may be missing. */
+    static char large[1500];
+    memset(large, '9', sizeof large - 1);
+    for (size_t at = 0; at + 100 < sizeof large; at += 100) memcpy(large + at, "\r\nUNSUB ", 8);
+    memcpy(large, "UNSUB 99", 8), memcpy(large + sizeof large - 3, "\r\n", 3);
+    pair_say(&a, "PING\r\n");
+    c->pong_at = clock_ms() + 60000;
+    pair_say(&a, large);
+    CHECK(pair_heard(&a, "") && c->pongs_owed == 1 && !c->closed);
+    c->pong_at = clock_ms() + 1;
+    timer_set(m.k[0], c);
+    CHECK(pair_wait(&a, 6) && pair_heard(&a, "PONG\r\n"));
+    pair_close(&a);
+    mesh_end(&m);
+}
+
 /* The largest message that a client may send goes to another worker, too: here is how its record begins. */
 static void largest(void)
 {
@@ -358,6 +398,7 @@ int main(void)
     repair();
     reunion(0);
     reunion(1);
+    late_pong();
     largest();
     uint64_t after = 0;
     while (failing(after) && after < 10000) after++;
