@@ -1,7 +1,6 @@
 /* Connections: their table, their subscriptions by sid, and closing by mark. */
 #include "core.h"
 #include <arpa/inet.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -71,10 +70,10 @@ void conn_close(struct core *k, struct conn *c, uint32_t reason)
 
 void conn_error(struct core *k, struct conn *c, const char *text, uint32_t reason)
 {
-    char line[512];
-    int n = snprintf(line, sizeof line, "-ERR '%.450s'\r\n", text);
-    output_write(k, c, line, (size_t)n);
-    if (unlikely(k->trace)) trace_out(k, c, "-ERR", line + 6, (size_t)n - 9);
+    output_write(k, c, "-ERR '", 6);
+    output_write(k, c, text, strlen(text));
+    output_write(k, c, "'\r\n", 3);
+    if (unlikely(k->trace)) trace_out(k, c, "-ERR", text, strlen(text));
     if (reason) conn_close(k, c, reason);
 }
 

@@ -109,7 +109,7 @@ struct conn {
     uint32_t last_serial, last_len;
     bool last_allowed;
     bool runnable, dying, pinged, skipping, eof, late_pong, ponged;
-    bool admitted; /* there was room for it */
+    bool admitted;             /* there was room for it */
     bool ping_last;            /* the last line was a PING */
     bool pong_soon, pong_slow; /* owed PONGs go with the barrier; or not before their time */
     uint8_t skip_verb;

@@ -194,13 +194,18 @@ static bool starts(const char *s, size_t n, const char *with)
     return n >= w && memcmp(s, with, w) == 0;
 }
 
-static void refused(struct core *k, struct conn *c, const char *what, const char *s, size_t n)
+static void refused(struct core *k, struct conn *c, bool reply, const char *s, size_t n)
 {
-    char text[460], name[380];
-    quote(name, sizeof name, s, n);
-    snprintf(text, sizeof text, "Permissions Violation for Publish %s %s", what, name);
+    char *text = malloc(64 + QUOTED_MAX(n));
+    if (!text) {
+        conn_close(k, c, READ_ERROR);
+        return;
+    }
+    char *name = text + sprintf(text, "Permissions Violation for Publish %s ", reply ? "with Reply of" : "to");
+    quote(name, QUOTED_MAX(n), s, n);
     conn_error(k, c, text, 0);
-    event_log(k, c, 0, "Publish Violation - Subject %s", name);
+    event_log(k, c, 0, "Publish Violation - %s %s", reply ? "Reply" : "Subject", name);
+    free(text);
 }
 
 static inline bool subject_reserved(const char *s, size_t n) { return starts(s, n, "_GR_.") || starts(s, n, "$NRG."); }
@@ -270,13 +275,13 @@ void deliver_publish(struct core *k, struct conn *c, struct message *m)
     }
     if (unlikely(!allowed)) {
         if (subject_reserved(m->subject, m->subject_len) || !responses_use(c, m->subject, m->subject_len, k->now)) {
-            refused(k, c, "to", m->subject, m->subject_len);
+            refused(k, c, false, m->subject, m->subject_len);
             return;
         }
     }
     if (unlikely(m->reply_len && (m->reply[0] == '_' || m->reply[0] == '$') &&
                  reply_reserved(m->reply, m->reply_len))) {
-        refused(k, c, "with Reply of", m->reply, m->reply_len);
+        refused(k, c, true, m->reply, m->reply_len);
         return;
     }
     if (unlikely(c->verbose)) conn_ok(k, c);

@@ -106,19 +106,30 @@ static void publish_error(struct core *k, struct conn *c, const char *verb, cons
 /* ---- SUB, UNSUB ---- */
 
 static void subscribe_refused(struct core *k, struct conn *c, const struct arg *subject, const struct arg *queue,
-                              const char *why)
+                              const struct arg *sid, const char *why)
 {
-    char text[440], name[180], group[180];
-    quote(name, sizeof name, subject->p, subject->n);
-    if (queue && queue->n) {
-        quote(group, sizeof group, queue->p, queue->n);
-        snprintf(text, sizeof text, "Permissions Violation for Subscription to %s using queue %s", name, group);
-        event_log(k, c, 0, "Subscription Violation - Subject %s, Queue: %s", name, group);
+    size_t n = QUOTED_MAX(subject->n), nq = QUOTED_MAX(queue->n);
+    char *name = malloc(n + nq), *text = malloc(128 + n + nq), *group;
+    if (!name || !text) {
+        free(name);
+        free(text);
+        conn_close(k, c, READ_ERROR);
+        return;
+    }
+    group = name + n;
+    quote(name, n, subject->p, subject->n);
+    quote(group, nq, queue->p, queue->n);
+    if (queue->n && !*why) {
+        sprintf(text, "Permissions Violation for Subscription to %s using queue %s", name, group);
+        event_log(k, c, 0, "Subscription Violation - Subject %s, Queue: %s, SID %.*s", name, group, (int)sid->n,
+                  sid->p);
     } else {
-        snprintf(text, sizeof text, "Permissions Violation for Subscription to %s%s", name, why);
-        event_log(k, c, 0, "Subscription Violation - Subject %s", name);
+        sprintf(text, "Permissions Violation for Subscription to %s%s", name, why);
+        event_log(k, c, 0, "Subscription Violation - Subject %s, SID %.*s", name, (int)sid->n, sid->p);
     }
     conn_error(k, c, text, 0);
+    free(name);
+    free(text);
 }
 
 static void do_sub(struct core *k, struct conn *c, const char *line, size_t n)
@@ -133,7 +144,7 @@ static void do_sub(struct core *k, struct conn *c, const char *line, size_t n)
     c->last_in = c->last_active = k->now;
     if (k->ndead) conn_bury_subs(k); /* a sid is free again as soon as its subscription has had its last message */
     if (queue.n == 5 && memcmp(queue.p, "_sys_", 5) == 0) {
-        subscribe_refused(k, c, &subject, &queue, "");
+        subscribe_refused(k, c, &subject, &queue, &sid, "");
         return;
     }
     if (!subject_valid(subject.p, subject.n)) {
@@ -141,11 +152,11 @@ static void do_sub(struct core *k, struct conn *c, const char *line, size_t n)
         return;
     }
     if (k->cfg.max_sub_tokens && subject_tokens(subject.p, subject.n) > k->cfg.max_sub_tokens) {
-        subscribe_refused(k, c, &subject, NULL, ", too many tokens");
+        subscribe_refused(k, c, &subject, &queue, &sid, ", too many tokens");
         return;
     }
     if (c->perms && !permissions_can_subscribe(c->perms, subject.p, subject.n, queue.p, queue.n)) {
-        subscribe_refused(k, c, &subject, &queue, "");
+        subscribe_refused(k, c, &subject, &queue, &sid, "");
         return;
     }
     if (k->cfg.max_subscriptions && c->nsubs >= k->cfg.max_subscriptions) {

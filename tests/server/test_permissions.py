@@ -267,3 +267,25 @@ def test_violation_names_the_reply_subject(dial: Dial) -> None:
 def test_no_notice_for_a_refused_request(dial: Dial) -> None:
     client = as_user(dial, "lists", verbose=False, headers=True, no_responders=True)
     client.send(b"SUB _INBOX.x 1\r\nPUB x _INBOX.x 0\r\n\r\n").expect(PUBLISH % b"x").expect_pong()
+
+
+def test_violations_name_all_of_long_names(dial: Dial) -> None:
+    """However long a name is, the error line holds it."""
+    user = (
+        'users: [ {user: a, password: a, permissions: {publish: {deny: "no.>"}, subscribe: {deny: "no.>"}}} ]'
+    )
+    client = dial(f"authorization {{ {user} }}").hello(user="a", **{"pass": "a"})
+    name, group = b"no." + b"n" * 1500, b"g" * 900
+    client.send(b"PUB %s 0\r\n\r\n" % name).expect(
+        b"-ERR 'Permissions Violation for Publish to \"%s\"'\r\n" % name
+    )
+    client.send(b"PUB x _R_.%s 0\r\n\r\n" % name).expect(
+        b"-ERR 'Permissions Violation for Publish with Reply of \"_R_.%s\"'\r\n" % name
+    )
+    client.send(b"SUB %s 1\r\n" % name).expect(
+        b"-ERR 'Permissions Violation for Subscription to \"%s\"'\r\n" % name
+    )
+    client.send(b"SUB %s %s 1\r\n" % (name, group)).expect(
+        b'-ERR \'Permissions Violation for Subscription to "%s" using queue "%s"\'\r\n' % (name, group)
+    )
+    client.expect_pong()
