@@ -193,6 +193,7 @@ void conn_drop_sub(struct core *k, struct conn *c, struct sub *s)
 
 void conn_drop_subs(struct core *k, struct conn *c)
 {
+    if (k->ndead) conn_bury_subs(k); /* some may be its own */
     for (uint32_t i = 0; i < c->sid_cap; i++)
         if (c->sids[i]) sub_unlink(k, c->acc, c->sids[i]);
     free(c->sids);
@@ -249,11 +250,6 @@ static void conn_unlink(struct core *k, struct conn *c)
 {
     if (c->fd >= 0 && c->kind == KIND_CLIENT && !conn_lost(c) && !c->blocked && !c->feed) output_flush(k, c);
     if (c->kind == KIND_CLIENT) {
-        for (uint32_t i = 0; i < k->ndead;) /* its dead subscriptions go with it */
-            if (k->dead[i]->owner == c)
-                k->dead[i] = k->dead[--k->ndead];
-            else
-                i++;
         monitor_count_out(k, c);
         monitor_closed(k, c);
         if (c->acc) conn_drop_subs(k, c);

@@ -186,6 +186,26 @@ static void long_line(void)
     spl_free(k);
 }
 
+/* A second CONNECT drops the subscriptions, also those that have just had their last message: input of fed connections is
+ * parsed between the turns. */
+static void starts_afresh(void)
+{
+    struct spl_config cfg = pair_config(0, 1);
+    struct core *k = pair_core(&cfg);
+    struct pair a = pair_open(k, 0), p = pair_open(k, 0);
+    pair_say(&a, "SUB x 1\r\nUNSUB 1 1\r\nSUB x 2\r\n");
+    pair_conn(&a)->hold |= HOLD_CONNECT;
+    client_parse(k, pair_conn(&p), "PUB x 0\r\n\r\n", 11);
+    CHECK_EQ(spl_conn_accept(k, a.handle, 0, NULL, SPL_ECHO, "", 0, "", 0), 0);
+    pair_run(k);
+    CHECK(heard_both(&a, "MSG x 1 0\r\n\r\n", "MSG x 2 0\r\n\r\n"));
+    CHECK_EQ(k->stats.subscriptions, 0);
+    pair_say(&p, "PUB x 0\r\n\r\nPING\r\n");
+    CHECK(pair_heard(&p, "PONG\r\n") && pair_heard(&a, ""));
+    pair_close(&a), pair_close(&p);
+    spl_free(k);
+}
+
 /* The time to authenticate ends with CONNECT, however long the owner takes to decide. */
 static void authentication_time(void)
 {
@@ -368,6 +388,7 @@ int main(void)
     keep_alive();
     patient_keep_alive();
     long_line();
+    starts_afresh();
     authentication_time();
     resting_listener();
     allocations_fail();
