@@ -46,7 +46,7 @@ spl_core *spl_new(const struct spl_config *cfg)
     if (!k) return NULL;
     k->cfg = *cfg;
     k->epfd = k->timerfd = -1;
-    for (int i = 0; i < MAX_PEERS; i++) k->handoff[i].recv_fd = k->handoff[i].send_fd = -1;
+    for (int i = 0; i < MAX_PEERS; i++) k->handoff[i] = -1;
     k->min_acked = UINT64_MAX;
     k->keep_max = READ_MAX + (size_t)cfg->max_control_line;
     k->now = clock_ms();
@@ -147,11 +147,10 @@ int spl_listen(spl_core *k, int fd)
 int spl_handoff(spl_core *k, uint32_t worker, int recv_fd, int send_fd)
 {
     if (worker >= k->cfg.workers) return -EINVAL;
-    k->handoff[worker].send_fd = send_fd;
+    k->handoff[worker] = send_fd;
     if (worker != k->cfg.index) return 0;
     struct conn *c = conn_new(k, recv_fd, KIND_HANDOFF);
     if (!c) return -ENOMEM;
-    k->handoff[worker].recv_fd = recv_fd;
     reactor_watch(k, c);
     return 0;
 }

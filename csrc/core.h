@@ -108,7 +108,7 @@ struct conn {
     uint64_t last_generation;
     uint32_t last_serial, last_len;
     bool last_allowed;
-    bool runnable, dying, pinged, skipping, eof, late_pong, ponged;
+    bool runnable, pinged, skipping, eof, late_pong, ponged;
     bool admitted;             /* there was room for it */
     bool ping_last;            /* the last line was a PING */
     bool pong_soon, pong_slow; /* owed PONGs go with the barrier; or not before their time */
@@ -155,7 +155,7 @@ struct conn {
 };
 
 struct peer {
-    bool up, synced, sent_snapshot, acknowledged;
+    bool up, synced, acknowledged;
     uint32_t serial;
     uint32_t missed;           /* the serial of one who spoke before we had been told of it */
     struct conn *conn;         /* the stream; NULL until it is connected: output waits in `early` */
@@ -172,10 +172,6 @@ struct control {
     uint32_t peer;
     size_t len;
     char data[];
-};
-
-struct handoff {
-    int recv_fd, send_fd;
 };
 
 /* A message on its way, as delivery wants it. The frame is
@@ -226,8 +222,7 @@ struct core {
     uint32_t npool[4];
     struct shared_page *shared;
     struct shared_slot *slot;
-    struct shared_page *own_page;
-    struct handoff handoff[MAX_PEERS];
+    int handoff[MAX_PEERS]; /* where that worker is handed accepted sockets, or -1 */
     struct conn *listeners[8];
     uint32_t nlisteners;
     bool accepting, woken, draining;

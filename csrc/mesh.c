@@ -129,7 +129,7 @@ static void batch_interest(void *arg, const char *s, size_t n, const char *q, si
     struct batch *b = arg;
     struct ctl_interest r = {2, b->acc->id, (uint32_t)n, (uint32_t)nq, weight};
     b->digest ^= interest_hash(b->acc, s, n, q, nq, was) ^ interest_hash(b->acc, s, n, q, nq, weight);
-    if (!b->k->peers_up && was != UINT32_MAX) return;
+    if (!b->k->peers_up) return;
     char *w = batch_room(b, sizeof r + n + nq);
     if (!w) return;
     memcpy(w, &r, sizeof r);
@@ -243,7 +243,6 @@ static void send_snapshot(struct core *k, uint32_t peer)
         b.acc = k->accounts[i];
         sublist_each_interest(b.acc->subs, snapshot_interest, &b);
     }
-    k->peers[peer].sent_snapshot = !b.failed;
     batch_send(&b, 1ull << peer, CTL_SNAPSHOT, k->batch_seq, k->digest);
 }
 

@@ -118,7 +118,7 @@ static uint32_t least_loaded(struct core *k)
     uint32_t best = k->cfg.index, fewest = atomic_load(&k->slot->live) + atomic_load(&k->slot->inflight);
     for (uint32_t i = 0; i < k->cfg.workers && i < MAX_PEERS; i++) {
         struct shared_slot *s = &k->shared->slot[i];
-        if (i == k->cfg.index || k->handoff[i].send_fd < 0 || !atomic_load(&s->accepting)) continue;
+        if (i == k->cfg.index || k->handoff[i] < 0 || !atomic_load(&s->accepting)) continue;
         if (k->now > atomic_load(&s->beat_ms) + STALE_BEAT) continue;
         uint32_t load = atomic_load(&s->live) + atomic_load(&s->inflight);
         if (load < fewest) best = i, fewest = load;
@@ -140,7 +140,7 @@ static bool hand_over(struct core *k, uint32_t worker, int fd)
     h->cmsg_level = SOL_SOCKET, h->cmsg_type = SCM_RIGHTS, h->cmsg_len = CMSG_LEN(sizeof(int));
     memcpy(CMSG_DATA(h), &fd, sizeof fd);
     atomic_fetch_add(&k->shared->slot[worker].inflight, 1);
-    if (sendmsg(k->handoff[worker].send_fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL) == 1) {
+    if (sendmsg(k->handoff[worker], &m, MSG_DONTWAIT | MSG_NOSIGNAL) == 1) {
         close(fd);
         k->stats.accepted_for_others++;
         return true;

@@ -142,33 +142,14 @@ def redacted(data: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """What is shown of a connection as long as it lives; ``user`` is its label (``user:bob``)."""
+    """What is shown of a client as long as it lives."""
 
     name: str = ""
     lang: str = ""
     version: str = ""
-    user: str = ""
 
     @property
     def client(self) -> str:
         """The client as log lines name it: ``v<version>:<lang>:<name>``, without what it did not give."""
         version = f"v{self.version}" if self.version else ""
         return ":".join(part for part in (version, self.lang, self.name) if part)
-
-
-def to_meta(connect: Connect, user: str) -> bytes:
-    """``Meta`` as bytes, to be kept for each connection: three lengths in characters, then four texts."""
-    name, lang, version = connect.name, connect.lang, connect.version
-    text = f"{len(name)} {len(lang)} {len(version)} {name}{lang}{version}{user}"
-    return text.encode("utf-8", "replace")  # a user's name from a file may not be UTF-8
-
-
-def from_meta(data: bytes) -> Meta:
-    """The inverse of ``to_meta``; of no bytes (no CONNECT yet), an empty ``Meta``. Raises ValueError."""
-    if not data:
-        return Meta()
-    a, b, c, texts = data.decode().split(" ", 3)
-    lang = int(a)
-    version = lang + int(b)
-    user = version + int(c)
-    return Meta(texts[:lang], texts[lang:version], texts[version:user], texts[user:])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.protocol.connect import Connect, Meta, decode, encode, from_meta, to_meta
+from broker.protocol.connect import Connect, Meta, decode, encode
 
 FULL = Connect(
     verbose=False,
@@ -182,23 +182,6 @@ def test_encode_is_short() -> None:
 def test_secrets_stay_out_of_representations() -> None:
     secret = Connect(password="hidden", auth_token="hidden", sig="hidden", jwt="hidden", proxy_sig="hidden")
     assert "hidden" not in repr(secret)
-
-
-@given(texts, texts, texts, texts)
-def test_meta_round_trip(name: str, lang: str, version: str, user: str) -> None:
-    data = to_meta(Connect(name=name, lang=lang, version=version), user)
-    assert from_meta(data) == Meta(name, lang, version, user)
-
-
-def test_meta_is_compact() -> None:
-    data = to_meta(Connect(name="bench", lang="python3", version="2.16.0"), "user:bob")
-    assert data == b"5 7 6 benchpython32.16.0user:bob"
-
-
-def test_meta_without_a_connect() -> None:
-    assert from_meta(b"") == Meta()
-    assert from_meta(to_meta(Connect(), "")) == Meta()
-    assert from_meta(to_meta(Connect(), "user:\udcff")).user == "user:?"
 
 
 @pytest.mark.parametrize(
