@@ -18,6 +18,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Iterable
 
 import uvloop
@@ -25,7 +26,7 @@ import uvloop
 from broker.auth import Authenticator
 from broker.changes import Changes
 from broker.clients import Clients
-from broker.core import Control, Core, EventType
+from broker.core import Control, Core, Event, EventType
 from broker.launch import Launch, read_launch
 from broker.log import Log, ToWriter
 from broker.mesh.collect import Answers
@@ -136,10 +137,18 @@ class Worker:
             if event.type == EventType.PEER_LOST:
                 self._peer_lost(event.reason)
             else:
-                self._clients.handle(event)
+                self._handle(event)
         self._tls.serve()
         self._log.flush()
         self._send_control()
+
+    def _handle(self, event: Event) -> None:
+        """A mistake of ours costs the connection that met it, not those whose events come after it."""
+        try:
+            self._clients.handle(event)
+        except Exception:
+            self._log.error(f"cid:{event.cid} - closed after an internal error: {traceback.format_exc()}")
+            self._core.reject(event.conn, ClosedReason.INTERNAL_CLIENT, "")
 
     def _send_control(self) -> None:
         pipes = self._pipes

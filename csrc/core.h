@@ -361,7 +361,7 @@ void mesh_interest_changed(struct core *k, struct account *a);
 void mesh_flush_interest(struct core *k);
 void mesh_repair(struct core *k);
 void mesh_stream_lost(struct core *k, struct conn *c);
-void mesh_accept(struct core *k, int fd);
+void mesh_accept(struct core *k, struct conn *listener);
 void mesh_free(struct core *k);
 struct account *account_get(struct core *k, uint32_t id);
 
@@ -369,6 +369,7 @@ struct account *account_get(struct core *k, uint32_t id);
 void reactor_watch(struct core *k, struct conn *c);
 void reactor_close_fd(struct core *k, struct conn *c);
 void reactor_runnable(struct core *k, struct conn *c);
+void reactor_rest(struct core *k, struct conn *listener);
 void reactor_input(struct core *k, struct conn *c, const char *p, size_t n); /* parse, keep the rest */
 uint64_t clock_ms(void);
 uint64_t clock_ns(void);

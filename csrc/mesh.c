@@ -13,6 +13,7 @@
  * Account ids in a record are the receiver's own: it told them to us with its interest.
  */
 #include "core.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -460,10 +461,13 @@ int spl_mesh_listen(spl_core *k, const char *path)
     return 0;
 }
 
-void mesh_accept(struct core *k, int listener)
+void mesh_accept(struct core *k, struct conn *listener)
 {
-    int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd < 0) return;
+    int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) reactor_rest(k, listener);
+        return;
+    }
     larger_buffers(fd);
     struct conn *c = conn_new(k, fd, KIND_PEER);
     if (!c) {

@@ -149,6 +149,15 @@ static bool hand_over(struct core *k, uint32_t worker, int fd)
     return false;
 }
 
+/* No descriptor is left for this listener's next connection: look again when something may have been closed. */
+void reactor_rest(struct core *k, struct conn *l)
+{
+    epoll_ctl(k->epfd, EPOLL_CTL_DEL, l->fd, NULL);
+    l->in_watched = false;
+    l->resume_at = k->now + 100;
+    timer_set(k, l);
+}
+
 static void accept_clients(struct core *k, struct conn *l)
 {
     for (int i = 0; i < ACCEPTS_AT_ONCE && k->accepting; i++) {
@@ -158,10 +167,7 @@ static void accept_clients(struct core *k, struct conn *l)
         if (fd < 0) {
             if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
                 event_log(k, NULL, 0, "Error accepting connection: %s", strerror(errno));
-                epoll_ctl(k->epfd, EPOLL_CTL_DEL, l->fd, NULL); /* look again when something may have been closed */
-                l->in_watched = false;
-                l->resume_at = k->now + 100;
-                timer_set(k, l);
+                reactor_rest(k, l);
             }
             return;
         }
@@ -303,7 +309,7 @@ static void serve(struct core *k, struct conn *c, uint32_t ready)
     switch (c->kind) {
     case KIND_LISTENER: accept_clients(k, c); return;
     case KIND_HANDOFF: take_handed(k, c); return;
-    case KIND_MESH_LISTENER: mesh_accept(k, c->fd); return;
+    case KIND_MESH_LISTENER: mesh_accept(k, c); return;
     case KIND_WATCH: k->woken = true; return;
     case KIND_LINGER: linger_read(k, c); return;
     case KIND_TIMER: {

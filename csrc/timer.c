@@ -110,8 +110,8 @@ static void due(struct core *k, struct conn *c)
             conn_close(k, c, CLIENT_CLOSED);
             return;
         }
-        if (c->kind == KIND_LISTENER) {
-            if (k->accepting && !c->in_watched) reactor_watch(k, c);
+        if (c->kind == KIND_LISTENER || c->kind == KIND_MESH_LISTENER) {
+            if ((k->accepting || c->kind == KIND_MESH_LISTENER) && !c->in_watched) reactor_watch(k, c);
             return;
         }
         conn_release_hold(k, c, HOLD_STALL);
