@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -171,7 +171,8 @@ class Clients:
         self._wake()
 
     def _decide(self, event: Event, connect: Connect, meta: bytes, verdict: Accepted | Rejected) -> None:
-        self._core.describe(event.conn, *shown(connect, verdict))
+        tls = self._links.facts(event.conn) if self._links is not None else None
+        self._core.describe(event.conn, *shown(connect, verdict, tls))
         if isinstance(verdict, Rejected):
             self._log.error(verdict.log, self._about(event))
             self._core.reject(event.conn, ClosedReason.AUTHENTICATION_FAILURE, "Authorization Violation")
@@ -359,15 +360,17 @@ class Clients:
         self._core.permit(conn, self._permission_set(permissions), who)
 
 
-def shown(connect: Connect, verdict: Accepted | Rejected) -> tuple[bytes, bytes]:
+def shown(
+    connect: Connect, verdict: Accepted | Rejected, tls: Mapping[str, object] | None = None
+) -> tuple[bytes, bytes]:
     """What monitoring may show of a client: the user it is (or wanted to be), and a JSON object of the rest.
 
     The members have the names that `/connz` gives them, and none of them is a secret.
     """
     user = connect.nkey or connect.user or ("[REDACTED]" if connect.auth_token else "")
-    if not user and isinstance(verdict, Accepted) and verdict.user is not None:
+    if isinstance(verdict, Accepted) and verdict.user is not None:  # perhaps its certificate says otherwise
         user = verdict.user.nkey if isinstance(verdict.user, NkeyUser) else verdict.user.name
-    fields = {"name": connect.name, "lang": connect.lang, "version": connect.version}
+    fields = {"name": connect.name, "lang": connect.lang, "version": connect.version, **(tls or {})}
     about = json.dumps({key: value for key, value in fields.items() if value}, separators=(",", ":"))
     return user.encode("utf-8", "surrogateescape")[:MAX_USER], about.encode()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from broker.monitor.encode import time_text, uptime_text
@@ -53,7 +54,24 @@ async def varz(server: Server, query: Query) -> dict[str, Any]:
         **_identity(server),
         "slow_consumer_stats": _by_kind(sums["slow_consumers"]),
         "stale_connection_stats": _by_kind(sums["stale_connections"]),
+        **_certificate(server.options),
     }
+
+
+def _certificate(options: Options) -> dict[str, str]:
+    """Until when the clients' listener has a certificate: as the file says now, since that is what is used."""
+    if options.tls is None:
+        return {}
+    from broker.tls.certificate import read_pem  # loads ssl
+
+    try:
+        expires = [
+            read_pem(Path(pair.cert_file).read_text(encoding="utf-8", errors="replace")).expires
+            for pair in options.tls.certificates
+        ]
+    except (OSError, ValueError):
+        return {}  # it is being replaced; whoever uses it has said so in the log
+    return {"tls_cert_not_after": time_text(min(expires) * 1_000_000_000)} if expires else {}
 
 
 def _by_kind(clients: int) -> dict[str, int]:

@@ -11,7 +11,7 @@ import calendar
 import hashlib
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 _SEQUENCE, _SET, _OID, _OCTETS = 0x30, 0x31, 0x06, 0x04
@@ -31,7 +31,8 @@ class Certificate:
     hosts: tuple[str, ...]
     uris: tuple[str, ...]
     expires: int  # seconds since 1970
-    pin: str = field(default="")  # SHA-256 of the SubjectPublicKeyInfo, lower-case hexadecimal
+    pin: str = ""  # SHA-256 of the SubjectPublicKeyInfo, lower-case hexadecimal
+    digest: str = ""  # of the whole
 
 
 def read_certificate(der: bytes) -> Certificate:
@@ -69,6 +70,7 @@ def _certificate(der: bytes) -> Certificate:
         uris=tuple(uris),
         expires=_time(list(_items(_inside(validity, _SEQUENCE)))[1]),
         pin=hashlib.sha256(key).hexdigest(),
+        digest=hashlib.sha256(der).hexdigest(),
     )
 
 

@@ -32,6 +32,7 @@ from broker.options.sections import TlsOptions
 from broker.protocol.errors import ClosedReason
 from broker.tls.certificate import Certificate, read_certificate
 from broker.tls.context import TlsContext, suite_name
+from broker.tls.names import subject_text
 
 HANDSHAKE_SECONDS = 0.003  # of one turn
 RECORD = 16 * 1024  # what one TLS record holds at most
@@ -61,16 +62,6 @@ class _Link:
     outgoing: ssl.MemoryBIO | None = None
     timer: asyncio.TimerHandle | None = None
     certificate: Certificate | None = None
-
-
-@dataclass(slots=True, frozen=True)
-class Facts:
-    """What monitoring shows of a link."""
-
-    version: str
-    cipher_suite: str
-    first: bool
-    certificate: Certificate | None
 
 
 class Links:
@@ -147,12 +138,20 @@ class Links:
         link = self._links.get(conn)
         return link.certificate if link is not None else None
 
-    def facts(self, conn: int) -> Facts | None:
-        """None: not a TLS connection, or not yet."""
+    def facts(self, conn: int) -> dict[str, object]:
+        """What `/connz` shows of a link, by the names that it has there; nothing of a connection without TLS."""
         link = self._links.get(conn)
-        if link is None or link.state is not _State.OPEN or link.tls is None:
-            return None
-        return Facts(*_parameters(link.tls), link.first, link.certificate)
+        if link is None or link.tls is None:
+            return {}
+        version, suite = _parameters(link.tls)
+        facts: dict[str, object] = {"tls_version": version, "tls_cipher_suite": suite}
+        if link.first:
+            facts["tls_first"] = True
+        if link.certificate is not None:
+            one = {"subject": subject_text(link.certificate)}
+            one |= {"spki_sha256": link.certificate.pin, "cert_sha256": link.certificate.digest}
+            facts["tls_peer_certs"] = [one]
+        return facts
 
     # -- turns --
 

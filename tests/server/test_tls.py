@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import random
 import socket
@@ -17,8 +18,10 @@ from typing import Any, Final
 import nats
 import pytest
 
+from broker.tls.certificate import read_pem
 from tests.certificates import Authority, Pair
 from tests.harness import Kind, Raw, Server, start
+from tests.server.monitor import MONITOR, Monitor
 from tests.server.shared import Dial
 
 QUIET: Final = {"verbose": False, "pedantic": False}
@@ -325,6 +328,36 @@ def test_mapped_user_with_a_password(dial: Dial, pki: Pki) -> None:
     echo(secure(dial(config), context).hello(**{"user": "other", "pass": "pw"}))
     secure(dial(config), context).send_connect(**QUIET).expect_eof(VIOLATION)
     secure(dial(config), context).send_connect(user="other", **{"pass": "x"}).expect_eof(VIOLATION)
+
+
+def test_monitoring_shows_it(dial: Dial, pki: Pki) -> None:
+    users = "{ user: derek.example.com, permissions: { publish: ok } }"
+    config = pki.tls(
+        "verify_and_map: true, handshake_first: true", f"{MONITOR}\nauthorization {{ users: [ {users} ] }}"
+    )
+    client = dial(config, info=False)
+    secure(client, pki.authority.client(pki.named)).expect_info()
+    client.send_connect(**QUIET, user="other").expect_pong()
+    assert isinstance(client.sock, ssl.SSLSocket)
+    cipher = client.sock.cipher()
+    monitor = Monitor(dial.server(config))
+    (shown,) = monitor.get("/connz?auth=1").json["connections"]
+    der = ssl.PEM_cert_to_DER_cert(pki.named.cert.read_text())
+    digest = hashlib.sha256(der).hexdigest()
+    assert cipher is not None
+    wanted = {
+        "tls_version": "1.3",
+        "tls_cipher_suite": cipher[0],
+        "tls_first": True,
+        "tls_peer_certs": [{"subject": "CN=named", "spki_sha256": pki.named.pin, "cert_sha256": digest}],
+        "authorized_user": "derek.example.com",
+    }
+    shown["tls_peer_certs"] = shown["tls_peer_certs"][:1]  # nats-server shows the whole chain
+    assert {name: shown.get(name) for name in wanted} == wanted
+    assert "tls_peer_certs" not in monitor.get("/connz").json["connections"][0]
+    end = read_pem(pki.server.cert.read_text()).expires
+    text = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end))
+    assert monitor.get("/varz").json["tls_cert_not_after"] == text
 
 
 # -- plain text beside TLS ----------------------------------------------------------------------------------------
