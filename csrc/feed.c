@@ -187,9 +187,9 @@ int64_t spl_receive(spl_core *k, uint64_t handle, char *to, size_t size, int pee
 
 /* Held: it waits behind what already does. The core asks for no input of a held connection, so this is what one
  * turn may bring at most. */
-static bool keep_behind(struct conn *c, const char *p, size_t n)
+static bool keep_behind(struct core *k, struct conn *c, const char *p, size_t n)
 {
-    if (n > 2 * READ_MAX || c->in_len > 2 * READ_MAX) return false;
+    if (n > 2 * READ_MAX || c->in_len > k->keep_max + 2 * READ_MAX) return false;
     if (c->in_len + n > c->in_cap) {
         char *more = realloc(c->in, c->in_len + n);
         if (!more) return false;
@@ -215,7 +215,7 @@ static size_t feed_some(struct core *k, struct conn *c, const char *p, size_t n)
         return n;
     }
     size_t kept = c->in_len, some = n < READ_MAX ? n : READ_MAX;
-    if (kept > READ_MAX) {
+    if (kept > k->keep_max) {
         conn_close(k, c, READ_ERROR); /* cannot be: see read_conn() */
         return n;
     }
@@ -235,7 +235,7 @@ int spl_feed(spl_core *k, uint64_t handle, const char *p, size_t n)
         size_t some = feed_some(k, c, p, n);
         p += some, n -= some;
     }
-    if (n > 0 && !c->closed && !keep_behind(c, p, n)) conn_close(k, c, READ_ERROR);
+    if (n > 0 && !c->closed && !keep_behind(k, c, p, n)) conn_close(k, c, READ_ERROR);
     return c->closed ? -1 : 0;
 }
 

@@ -133,7 +133,7 @@ size_t spl_fed_input(spl_core *core, uint64_t *conns, size_t max);
 size_t spl_fed_output(spl_core *core, uint64_t *conns, size_t max);
 /* Bytes from the wire, up to `size`, left there if `peek`. 0: no more for now; -1: the connection is gone. */
 int64_t spl_receive(spl_core *core, uint64_t conn, char *to, size_t size, int peek);
-/* Protocol bytes, of any length, as if they had been read. 0, or -1: the connection is gone. */
+/* Protocol bytes, up to 256 KiB, as if they had been read. 0, or -1: the connection is gone. */
 int spl_feed(spl_core *core, uint64_t conn, const char *data, size_t len);
 /* Output to translate; 0 if there is none, or if the wire takes no more for now. */
 size_t spl_drain(spl_core *core, uint64_t conn, char *to, size_t size);

@@ -22,6 +22,7 @@ struct owner {
     bool slow;         /* the owner does not drain */
     uint32_t closed;   /* the last SPL_CLOSED's reason */
     unsigned ncloses;
+    uint32_t control_line; /* 0: 512 */
     char last[64]; /* said on closing, beyond what was waiting */
 };
 
@@ -32,7 +33,7 @@ static void invert(char *p, size_t n)
 
 static void owner_open(struct owner *o, int64_t max_pending)
 {
-    struct spl_config cfg = {.workers = 1, .max_control_line = 512, .max_payload = 1 << 20, .max_connections = 100,
+    struct spl_config cfg = {.workers = 1, .max_control_line = o->control_line ? o->control_line : 512, .max_payload = 1 << 20, .max_connections = 100,
                              .max_pending = max_pending, .ping_interval = 100000, .ping_max = 2, .write_deadline = 300,
                              .cache_entries = 16, .headers = 1, .shared_fd = -1};
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -201,6 +202,31 @@ static void large(size_t piece)
     free(got);
 }
 
+/* A control line longer than what is read at once, and many publishes behind a CONNECT that is not answered yet. */
+static void held(bool plain, size_t piece)
+{
+    enum { LINE = 300000, MANY = 6000 };
+    struct owner o = {.plain = plain, .piece = piece, .control_line = LINE + 100};
+    owner_open(&o, 64 << 20);
+    char *text = malloc(LINE + MANY * 20), *got = malloc(LINE + MANY * 20);
+    int fd = dial(&o);
+    size_t n = (size_t)sprintf(text, "CONNECT ");
+    memset(text + n, 'b', LINE);
+    n += LINE;
+    n += (size_t)sprintf(text + n, "\r\nSUB a 1\r\n");
+    for (int i = 0; i < MANY; i++) n += (size_t)sprintf(text + n, "PUB a 1\r\nx\r\n");
+    n += (size_t)sprintf(text + n, "PING\r\n");
+    say(&o, fd, text, n);
+    size_t want = strlen(INFO "PONG\r\n") + MANY * strlen("MSG a 1 1\r\nx\r\n");
+    CHECK_EQ(hear(&o, fd, got, want), want);
+    CHECK(memcmp(got + want - 6, "PONG\r\n", 6) == 0);
+    CHECK(o.ncloses == 0);
+    close(fd);
+    owner_close(&o);
+    free(text);
+    free(got);
+}
+
 /* The owner says something of its own last. */
 static void last_words(void)
 {
@@ -327,6 +353,9 @@ int main(void)
     large(0);
     large(1000);
     large(130001);
+    held(true, 0);
+    held(false, 0);
+    held(false, 7777);
     last_words();
     slow_reader(false);
     slow_reader(true);
