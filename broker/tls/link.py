@@ -34,7 +34,7 @@ from broker.tls.certificate import Certificate, read_certificate
 from broker.tls.context import TlsContext, suite_name
 from broker.tls.names import subject_text
 
-HANDSHAKE_SECONDS = 0.003  # of one turn
+HANDSHAKE_SECONDS = 0.001  # of one turn
 RECORD = 16 * 1024  # what one TLS record holds at most
 PIECE = 2 * RECORD  # OpenSSL's buffers keep the size that they once had: so much is put into them at once
 _THROTTLED = "Connection throttling is active. Please try again later."
@@ -79,6 +79,10 @@ class Links:
         self._loop = asyncio.get_running_loop()
         self._links: dict[int, _Link] = {}
         self._shaking: deque[_Link] = deque()
+
+    def use(self, context: TlsContext, allow_non_tls: bool) -> None:
+        """Other options, for connections to come."""
+        self._context, self._options, self._allow_plain = context, context.options, allow_non_tls
 
     # -- the life of a link --
 
