@@ -174,6 +174,8 @@ class Clients:
         tls = self._links.facts(event.conn) if self._links is not None else None
         self._core.describe(event.conn, *shown(connect, verdict, tls))
         if isinstance(verdict, Rejected):
+            if verdict.detail:
+                self._log.debug(verdict.detail, self._about(event))
             self._log.error(verdict.log, self._about(event))
             self._core.reject(event.conn, ClosedReason.AUTHENTICATION_FAILURE, "Authorization Violation")
             return

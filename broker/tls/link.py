@@ -28,7 +28,7 @@ from typing import Any
 
 from broker.core import PLAIN_SIZE, Core, Event
 from broker.log import Log
-from broker.options.sections import TlsOptions
+from broker.options.sections import DEFAULT_TLS_TIMEOUT, TlsOptions
 from broker.protocol.errors import ClosedReason
 from broker.tls.certificate import Certificate, read_certificate
 from broker.tls.context import TlsContext, suite_name
@@ -197,7 +197,7 @@ class Links:
         """INFO was sent in the clear. What comes now?"""
         if self._allow_plain:
             link.state = _State.PEEK
-            self._arm(link, self._options.timeout)
+            self._arm(link, self._options.timeout or DEFAULT_TLS_TIMEOUT)
         else:
             self._begin_handshake(link)
 
@@ -225,7 +225,7 @@ class Links:
             self._core.reject(link.conn, ClosedReason.MAXIMUM_CONNECTIONS_EXCEEDED, _THROTTLED)
             return False
         link.state = _State.SHAKE
-        self._arm(link, self._options.timeout)
+        self._arm(link, self._options.timeout or DEFAULT_TLS_TIMEOUT)
         self._log.debug(f"{link.who}Starting TLS client connection handshake")
         return True
 
@@ -294,7 +294,7 @@ class Links:
     def _late(self, link: _Link) -> None:
         link.timer = None
         if link.queued:  # it is us who are late
-            self._arm(link, self._options.timeout)
+            self._arm(link, self._options.timeout or DEFAULT_TLS_TIMEOUT)
         elif link.state is _State.WAIT:
             link.first = False
             if self._core.send(link.conn, link.line(False)):

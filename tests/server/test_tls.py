@@ -238,6 +238,10 @@ def test_silent_client_is_cut(dial: Dial, pki: Pki) -> None:
     assert 0.4 < time.monotonic() - began < 5
 
 
+def test_no_timeout_is_the_default_one(dial: Dial, pki: Pki) -> None:
+    echo(secure(dial(pki.tls("timeout: 0")), pki.authority.client()).hello())
+
+
 def test_half_a_handshake_is_cut(dial: Dial, pki: Pki) -> None:
     client = dial(pki.tls("timeout: 0.5"))
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
