@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.core import PLAIN_SIZE, Core, Event
-from broker.log import Log
+from broker.log import About, Log
 from broker.options.sections import DEFAULT_TLS_TIMEOUT, TlsOptions
 from broker.protocol.errors import ClosedReason
 from broker.tls.certificate import Certificate, read_certificate
@@ -51,7 +51,7 @@ class _State(enum.Enum):
 @dataclass(slots=True)
 class _Link:
     conn: int
-    who: str
+    about: About
     line: Callable[[bool], bytes]  # INFO, given whether TLS came first
     cookie: bytes
     state: _State = _State.SHAKE
@@ -80,15 +80,11 @@ class Links:
         self._links: dict[int, _Link] = {}
         self._shaking: deque[_Link] = deque()
 
-    def use(self, context: TlsContext, allow_non_tls: bool) -> None:
-        """Other options, for connections to come."""
-        self._context, self._options, self._allow_plain = context, context.options, allow_non_tls
-
     # -- the life of a link --
 
     def begin(self, event: Event, line: Callable[[bool], bytes], cookie: bytes) -> None:
         """A client was accepted. ``line`` gives its INFO, ``cookie`` is kept for it."""
-        link = _Link(event.conn, f"{event.ip}:{event.port} - cid:{event.cid} - ", line, cookie)
+        link = _Link(event.conn, About(event.cid, f"{event.ip}:{event.port}"), line, cookie)
         if not self._core.set_fed(link.conn, True):
             return
         self._links[link.conn] = link
@@ -226,7 +222,7 @@ class Links:
             return False
         link.state = _State.SHAKE
         self._arm(link, self._options.timeout or DEFAULT_TLS_TIMEOUT)
-        self._log.debug(f"{link.who}Starting TLS client connection handshake")
+        self._log.debug("Starting TLS client connection handshake", link.about)
         return True
 
     # -- the handshake --
@@ -264,7 +260,7 @@ class Links:
             return
         if options.pinned_certs:
             if link.certificate is None:
-                self._log.debug(f"{link.who}Failed pinned cert test as client did not provide a certificate")
+                self._log.debug("Failed pinned cert test as client did not provide a certificate", link.about)
             if link.certificate is None or link.certificate.pin not in options.pinned_certs:
                 self._failed(link, "certificate not pinned")
                 return
@@ -272,13 +268,13 @@ class Links:
         link.state = _State.OPEN
         if self._log.debug_on:
             version, suite = _parameters(tls)
-            self._log.debug(f"{link.who}TLS handshake complete")
-            self._log.debug(f"{link.who}TLS version {version}, cipher suite {suite}")
+            self._log.debug("TLS handshake complete", link.about)
+            self._log.debug(f"TLS version {version}, cipher suite {suite}", link.about)
         if self._core.start(link.conn, link.line(True) if link.first else b"", link.cookie):
             self._decrypt(link, 0)  # what came right behind the handshake
 
     def _failed(self, link: _Link, why: str) -> None:
-        self._log.error(f"{link.who}TLS handshake error: {why}")
+        self._log.error(f"TLS handshake error: {why}", link.about)
         if link.tls is not None and link.outgoing is not None:
             with contextlib.suppress(
                 ssl.SSLError
@@ -302,7 +298,7 @@ class Links:
         elif link.state is _State.PEEK:
             self._start_plain(link)
         else:
-            self._log.error(f"{link.who}TLS handshake timeout")
+            self._log.error("TLS handshake timeout", link.about)
             self._failed(link, "i/o timeout")
 
     # -- open links --
@@ -349,7 +345,7 @@ class Links:
         except ssl.SSLWantReadError:
             return have  # the rest of a record is still on its way
         except ssl.SSLError as error:
-            self._log.debug(f"{link.who}TLS read error: {_reason(error)}")
+            self._log.debug(f"TLS read error: {_reason(error)}", link.about)
             self._core.feed(link.conn, have)
             self._send(link)
             self._core.reject(link.conn, ClosedReason.READ_ERROR, "")
@@ -370,7 +366,7 @@ class Links:
                 if not core.send(link.conn, parts[0] if len(parts) == 1 else b"".join(parts)):
                     return
         except ssl.SSLError as error:
-            self._log.debug(f"{link.who}TLS write error: {_reason(error)}")
+            self._log.debug(f"TLS write error: {_reason(error)}", link.about)
             core.reject(link.conn, ClosedReason.WRITE_ERROR, "")
 
     def _send(self, link: _Link) -> bool:
