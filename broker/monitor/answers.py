@@ -75,7 +75,10 @@ def _accounts(core: Core, fanout: bool) -> Iterator[bytes]:
     number = 0
     while True:
         some: list[dict[str, Any]] = []
-        while len(some) < _ACCOUNTS_AT_ONCE and (info := core.account_info(number, fanout)) is not None:
+        while (
+            len(some) < (1 if fanout else _ACCOUNTS_AT_ONCE)
+            and (info := core.account_info(number, fanout)) is not None
+        ):
             some.append(asdict(info))
             number += 1
         if not some:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from broker.mesh.collect import Request
 from broker.monitor.answers import TOTAL
 from broker.monitor.encode import time_text, uptime_text
+from broker.monitor.pace import each
 from broker.monitor.query import Query, QueryError
 from broker.monitor.state import Server
 from broker.options.gotext import format_duration
@@ -92,7 +93,7 @@ async def connz(server: Server, query: Query) -> dict[str, Any]:
         keys.sort()
     page = keys[offset : offset + limit] if everyone else []
     records = await _describe(server, page, subs or detail)
-    connections = [_entry(record, now, auth, subs, detail) for record in records]
+    connections = await each(records, lambda record: _entry(record, now, auth, subs, detail))
     return _envelope(server, connections, total, offset, limit)
 
 
@@ -128,7 +129,7 @@ async def _describe(server: Server, page: list[_Chosen], subs: bool) -> list[Con
         request["handles"].append(handle)
     known: dict[int, ConnRecord] = {}
     for parts in (await server.questions.ask_each(requests)).values():
-        known.update((record.cid, record) for record in read_records(parts))
+        known.update(await each(read_records(parts), lambda record: (record.cid, record)))
     return [known[key[1]] for key, _ in page if key[1] in known]
 
 

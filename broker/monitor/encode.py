@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
 from typing import Any, Final
+
+from broker.monitor.pace import each
 
 _ESCAPES: Final = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _SPECIAL: Final = re.compile("[<>&\u2028\u2029]")
@@ -25,9 +27,12 @@ def compact(value: Any) -> str:
 
 def indented(value: Any) -> str:
     """JSON as it is served: two blanks for each level, no line end at the end."""
-    out: list[str] = []
-    _indented(value, "\n", out)
-    return _escaped("".join(out))
+    return _escaped("".join(_pieces(value, "\n")))
+
+
+async def indented_slowly(value: Any) -> str:
+    """The same for a long answer; others have their turn in between."""
+    return _escaped("".join(await each(_pieces(value, "\n"), str)))
 
 
 def _escaped(text: str) -> str:
@@ -51,25 +56,25 @@ def _members(separator: str) -> Callable[[Any], str]:
     return json.JSONEncoder(ensure_ascii=False, separators=(separator, ": ")).encode
 
 
-def _indented(value: Any, line: str, out: list[str]) -> None:
+def _pieces(value: Any, line: str) -> Iterator[str]:
     """Containers without containers inside, which are nearly all of a long answer, are left to the library at once."""
     if not isinstance(value, (dict, list)) or not value:
-        out.append(_COMPACT(_plain_numbers(value)))
+        yield _COMPACT(_plain_numbers(value))
         return
     inner = line + "  "
     brackets = "{}" if isinstance(value, dict) else "[]"
     members = value.values() if isinstance(value, dict) else value
     if not any(isinstance(member, (dict, list, float)) for member in members):
         text = _members("," + inner)(value)
-        out.append(f"{brackets[0]}{inner}{text[1:-1]}{line}{brackets[1]}")
+        yield f"{brackets[0]}{inner}{text[1:-1]}{line}{brackets[1]}"
         return
-    out.append(brackets[0])
+    yield brackets[0]
     comma = inner
     for key, member in value.items() if isinstance(value, dict) else enumerate(value):
-        out.append(f"{comma}{_COMPACT(key)}: " if isinstance(value, dict) else comma)
+        yield f"{comma}{_COMPACT(key)}: " if isinstance(value, dict) else comma
         comma = "," + inner
-        _indented(member, inner, out)
-    out.append(line + brackets[1])
+        yield from _pieces(member, inner)
+    yield line + brackets[1]
 
 
 @lru_cache(2048)

@@ -20,6 +20,7 @@ import h11
 from broker.log import Log
 
 MAX_CONNECTIONS: Final = 128
+MAX_AT_ONCE: Final = 8  # answers that are being made; others wait
 MAX_REQUEST: Final = 16 * 1024  # bytes of a request line and headers
 MAX_BODY: Final = 64 * 1024  # nobody needs one
 _READ: Final = 16 * 1024
@@ -95,6 +96,7 @@ class HttpServer:
         self._log = log
         self._limits = limits or Limits()
         self._servers: list[asyncio.Server] = []
+        self._free = asyncio.Semaphore(MAX_AT_ONCE)
         self._waiting: dict[asyncio.Task[None], float] = {}  # since when without a request
         self._open: set[asyncio.Task[None]] = set()
 
@@ -175,7 +177,8 @@ class HttpServer:
         if request.method not in ("GET", "HEAD", "POST"):
             return plain(405, "Method Not Allowed\n", [("Allow", "GET, HEAD, POST")])
         try:
-            return await asyncio.wait_for(self._handler(request), self._limits.handle)
+            async with asyncio.timeout(self._limits.handle), self._free:
+                return await self._handler(request)
         except TimeoutError:
             return plain(503, "the server is too busy to answer\n")
         except Exception as error:

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import html as markup
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 from broker.monitor.http import Headers
@@ -35,7 +35,7 @@ _LINKS: Final = (
 
 @cache
 def _document() -> str:
-    return files("broker.monitor").joinpath("page.html").read_text("utf-8")
+    return Path(__file__).with_name("page.html").read_text("utf-8")
 
 
 def _inside(tag: str) -> str:

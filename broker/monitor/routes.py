@@ -10,7 +10,7 @@ from broker.log import Log
 from broker.monitor import page
 from broker.monitor.accounts import accountz, accstatz
 from broker.monitor.connz import connz
-from broker.monitor.encode import compact, indented
+from broker.monitor.encode import compact, indented_slowly
 from broker.monitor.healthz import healthz
 from broker.monitor.http import Headers, Request, Response, plain
 from broker.monitor.links import gatewayz, jsz, leafz, routez
@@ -74,7 +74,7 @@ class Routes:
             return _not_found()
         self._server.requests[path] += 1
         if endpoint is not None:
-            return _json(query, 200, indented(await endpoint(self._server, query)))
+            return _json(query, 200, await indented_slowly(await endpoint(self._server, query)))
         if path == "/healthz":
             status, body = healthz(self._server, query)
             if status != 200:

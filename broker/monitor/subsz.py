@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from broker.monitor.answers import TOTAL
 from broker.monitor.connz import sub_entry
+from broker.monitor.pace import each
 from broker.monitor.query import Query, QueryError
 from broker.monitor.state import Server
 from broker.records import SubRecord, read_subs
@@ -47,7 +48,7 @@ async def subsz(server: Server, query: Query) -> dict[str, Any]:
         "limit": limit,
     }
     if found:
-        fields["subscriptions_list"] = [sub_entry(sub, account=True) for sub in found]
+        fields["subscriptions_list"] = await each(found, lambda sub: sub_entry(sub, account=True))
     return fields
 
 
@@ -78,7 +79,7 @@ async def _page(
         }
         for parts in (await server.questions.ask_each({index: request})).values():
             for part in parts:
-                found += read_subs(part[TOTAL.size :])
+                found += await each(read_subs(part[TOTAL.size :]), lambda sub: sub)
             if parts:
                 total += TOTAL.unpack_from(parts[-1])[0]
     return found, total
