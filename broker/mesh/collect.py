@@ -138,7 +138,7 @@ class Questions:
         return {index: worker.serial for index, worker in sorted(self._workers.items())}
 
     async def ask(self, request: Request, timeout: float = 2.0) -> dict[int, list[bytes]]:
-        """The answers of all workers, by index; who is gone or does not answer in time is left out."""
+        """The answers of all workers, by index; who is gone, or is silent for ``timeout`` seconds, is left out."""
         return await self.ask_each(dict.fromkeys(self._workers, request), timeout)
 
     async def ask_each(self, requests: dict[int, Request], timeout: float = 2.0) -> dict[int, list[bytes]]:
@@ -156,8 +156,15 @@ class Questions:
             except zmq.Again:
                 answer.done.set_result(False)
             self._loop.call_soon(self._drain, worker)
-        if asked:
-            await asyncio.wait([answer.done for _, _, answer in asked.values()], timeout=timeout)
+        waiting = [answer for _, _, answer in asked.values()]
+        while waiting:
+            heard = [len(answer.parts) for answer in waiting]
+            await asyncio.wait([answer.done for answer in waiting], timeout=timeout)
+            waiting = [
+                answer
+                for answer, before in zip(waiting, heard, strict=True)
+                if not answer.done.done() and len(answer.parts) > before
+            ]
         for worker, number, _ in asked.values():
             worker.open.pop(number, None)
         return {
