@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,9 @@ import bcrypt
 import pytest
 
 from tests import probe
+from tests.certificates import Authority
 from tests.harness import FOUR, ONE, Kind, Raw, Server, config_text, launch, start
+from tests.server.monitor import Monitor, moment
 
 
 class Operator:
@@ -47,6 +50,18 @@ class Operator:
         client = Raw(self.server.port)
         self.clients.append(client)
         return client.hello(**options)
+
+    def secure(self, context: ssl.SSLContext) -> tuple[ssl.SSLSocket, str]:
+        """A client that speaks TLS, and the name in the server's certificate."""
+        raw = Raw(self.server.port)
+        assert raw.info["tls_required"] is True
+        client = context.wrap_socket(raw.sock, server_hostname="127.0.0.1")
+        client.sendall(b'CONNECT {"verbose":false}\r\nPING\r\n')
+        assert client.recv(100) == b"PONG\r\n"
+        certificate = client.getpeercert()
+        assert certificate is not None
+        names = {key: value for parts in certificate["subject"] for key, value in parts}
+        return client, names["commonName"]
 
     def refused(self, **options: Any) -> bytes:
         """What a client is told that may not come in."""
@@ -244,6 +259,49 @@ def test_the_same_file_changes_nothing(operator: Operator) -> None:
     for _ in range(3):
         assert operator.hup().startswith("Reloaded server configuration")
         ann.expect_pong()
+
+
+@pytest.mark.config("http_port: -1\nserver_tags: [one]")
+def test_monitoring_shows_it(operator: Operator) -> None:
+    monitor = Monitor(operator.server)
+    before = monitor.json("/varz")
+    operator.reload("http_port: -1\nserver_tags: [two]\nmax_payload: 1000\nmax_connections: 77")
+    after = monitor.json("/varz")
+    assert (after["max_payload"], after["max_connections"], after["tags"]) == (1000, 77, ["two"])
+    assert moment(after["config_load_time"]) > moment(before["config_load_time"])
+    assert operator.reload("http_port: -1\nmax_subscriptions: 5").startswith("Failed")
+    assert monitor.json("/varz")["config_load_time"] == after["config_load_time"]
+
+
+def test_tls(kind: Kind, tmp_path: Path) -> None:
+    """Off, on, on with another certificate: each for those who connect from then on."""
+    authority = Authority(tmp_path)
+    pairs = [authority.issue(name, [[("CN", name)]], hosts=["127.0.0.1"]) for name in ("first", "second")]
+    first, second = (f'tls {{ cert_file: "{pair.cert}", key_file: "{pair.key}" }}' for pair in pairs)
+    context = ssl.create_default_context(cafile=str(authority.file))
+    operator = Operator(kind, "")
+    try:
+        plain = operator.connect()
+        operator.reload(first)
+        one = operator.secure(context)
+        assert one[1] == "first"
+        operator.reload(second)
+        two = operator.secure(context)
+        assert two[1] == "second"
+        assert operator.reload(second.replace("second", "missing")).startswith("Failed")
+        assert operator.secure(context)[1] == "second"
+        operator.reload("")
+        assert "tls_required" not in operator.connect().info
+        plain.expect_pong()
+        for client, _ in (one, two):
+            client.sendall(b"PING\r\n")
+            assert client.recv(100) == b"PONG\r\n"
+            client.close()
+        for raw in operator.clients:
+            raw.close()
+        operator.server.stop()
+    finally:
+        operator.server.destroy()
 
 
 def test_without_a_file(kind: Kind) -> None:
