@@ -240,6 +240,8 @@ class Server:
     def _tick(self) -> float:
         """Do what is due; returns how long to wait for the next event."""
         waits = [self._children.tick(), self._notifier.tick()]
+        if self._children.served and self._lame_duck is None and not self._stopping:
+            self._notifier.status(self._status())
         if self._reloads.busy:
             waits.append(self._reloads.tick())
         if self._lame_duck is not None and not self._stopping:

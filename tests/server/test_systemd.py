@@ -111,6 +111,15 @@ def test_ready_means_every_worker(manager: Manager, ours: Kind) -> None:
     server.stop()
 
 
+def test_a_worker_that_is_missing_is_seen(manager: Manager, ours: Kind) -> None:
+    server = manager.start(ours).wait_ready()
+    manager.hear("READY=1")
+    os.kill(server.workers()[0], signal.SIGKILL)
+    assert manager.hear("STATUS=Serving").endswith(f"with {ours.workers - 1} workers")
+    assert f"with {ours.workers} worker" in manager.hear("STATUS=Serving")
+    server.stop()
+
+
 def test_lame_duck_mode_is_the_beginning_of_the_end(manager: Manager, ours: Kind) -> None:
     server = manager.start(ours).wait_ready()
     client = Raw(server.port).hello()
