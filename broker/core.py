@@ -490,6 +490,7 @@ def _config(options: Options, auth_required: bool) -> Any:
             "cache_entries": 0 if options.disable_sublist_cache else options.sublist_cache_size,
             "max_closed": max(options.max_closed_clients, 0),
             "max_traced": max(options.max_traced_msg_len, 0),
+            "trace_headers": options.trace_headers,
             "headers": not options.no_header_support,
             "auth_required": auth_required,
             "no_stall": options.no_fast_producer_stall,

@@ -321,7 +321,7 @@ void event_log(struct core *k, struct conn *c, uint32_t level, const char *fmt, 
 bool trace_full(const struct core *k); /* this turn has had enough of it */
 void trace_in(struct core *k, struct conn *c, const char *verb, const char *args, size_t n);
 void trace_out(struct core *k, struct conn *c, const char *verb, const char *args, size_t n);
-void trace_payload(struct core *k, struct conn *c, bool in, const char *payload, size_t n);
+void trace_payload(struct core *k, struct conn *c, bool in, const char *payload, size_t n, size_t headers);
 
 /* timer.c */
 void timer_set(struct core *k, struct conn *c); /* after changing one of c's deadlines */

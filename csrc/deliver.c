@@ -32,7 +32,7 @@ static void trace_delivery(struct core *k, struct conn *c, const struct sub *s, 
     if (headers) n += snprintf(line + n, sizeof line - (size_t)n, "%u ", m->hdr_len);
     n += snprintf(line + n, sizeof line - (size_t)n, "%zu", m->total - skip);
     trace_out(k, c, headers ? "HMSG" : "MSG", line, (size_t)n);
-    trace_payload(k, c, false, m->payload + skip, m->total - skip);
+    trace_payload(k, c, false, m->payload + skip, m->total - skip, headers ? m->hdr_len : 0);
     if (s->dead) event_log(k, c, 2, "<-> [DELSUB %.*s]", (int)s->sid_len, s->sid);
 }
 

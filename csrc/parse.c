@@ -552,7 +552,7 @@ static size_t parse(struct core *k, struct conn *c, const char *buf, size_t n)
             }
             if (unlikely(k->trace)) {
                 trace_in(k, c, verb == V_PUB ? "PUB" : "HPUB", args, len);
-                trace_payload(k, c, true, next, (size_t)pub.total);
+                trace_payload(k, c, true, next, (size_t)pub.total, (size_t)pub.hdr);
             }
             publish(k, c, &pub, line_end, next, verb == V_HPUB);
             p = next + pub.total + 2;

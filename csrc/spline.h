@@ -25,6 +25,7 @@ struct spl_config {
     uint32_t cache_entries;
     uint32_t max_closed;          /* connections that are remembered when they are gone */
     uint32_t max_traced;          /* bytes of a payload that a trace shows, 0 = all */
+    int trace_headers;            /* a trace shows the headers of a message, and nothing else of it */
     int headers;                  /* the server supports headers */
     int auth_required;            /* the first verb must be CONNECT */
     int no_stall;                 /* no_fast_producer_stall */

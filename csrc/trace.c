@@ -40,8 +40,10 @@ void trace_out(struct core *k, struct conn *c, const char *verb, const char *arg
     trace_line(k, c, "->> [", verb, args, n);
 }
 
-void trace_payload(struct core *k, struct conn *c, bool in, const char *payload, size_t n)
+/* `headers`: how much of it is headers, with the empty line behind them. */
+void trace_payload(struct core *k, struct conn *c, bool in, const char *payload, size_t n, size_t headers)
 {
+    if (k->cfg.trace_headers) n = headers > 4 ? headers - 4 : 0;
     if (!n) return;
     size_t max = k->cfg.max_traced ? k->cfg.max_traced : TRACE_MAX / 4; /* quoted, a byte may become four */
     if (max > TRACE_MAX / 4) max = TRACE_MAX / 4;

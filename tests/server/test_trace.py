@@ -77,6 +77,23 @@ def test_payloads_are_quoted_and_cut(kind: Kind) -> None:
     ]
 
 
+def test_headers_only(kind: Kind) -> None:
+    dialogue = b"SUB x 1\r\nPUB x 2\r\nhi\r\nHPUB x 22 25\r\nNATS/1.0\r\nAb: cdef\r\n\r\nabc\r\nUNSUB 1\r\n"
+    assert traced(kind, dialogue, "trace_headers: true", headers=True) == [
+        CONNECT % ', "headers": true',
+        "<<- [SUB x 1]",
+        "<<- [PUB x 2]",
+        "->> [MSG x 1 2]",
+        "<<- [HPUB x 22 25]",
+        r'<<- MSG_PAYLOAD: ["NATS/1.0\r\nAb: cdef"]',
+        "->> [HMSG x 1 22 25]",
+        r'->> MSG_PAYLOAD: ["NATS/1.0\r\nAb: cdef"]',
+        "<<- [UNSUB 1]",
+        "<-> [DELSUB 1]",
+        *PING,
+    ]
+
+
 def test_errors(kind: Kind) -> None:
     lines = traced(kind, b"SUB a..b 1\r\nPUB a 1\r\nx\r\n", "max_payload: 5")
     assert lines == [
