@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 
 from .conftest import FakeServer, Start
 
@@ -91,4 +92,22 @@ def test_stop_during_a_reload(start: Start) -> None:
     server = start(options=FILE, orders={"0": "mute"})
     mark = change(server, max_connections=77)
     server.log.wait_for('heard 0 {"op": "prepare", "id": 1}', since=mark)
+    server.stop()
+
+
+def test_files_that_are_elsewhere_now(start: Start, tmp_path: Path) -> None:
+    server = start(options=FILE)
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        mark = change(server, pid_file=str(tmp_path / folder / "pid"), ports_file_dir=str(tmp_path / folder))
+        server.log.wait_for("Reloaded server configuration", since=mark)
+        assert (tmp_path / folder / "pid").read_text() == str(server.pid)
+        assert len(list((tmp_path / folder).glob("*.ports"))) == 1
+    assert not list((tmp_path / "one").glob("*.ports"))
+    mark = change(server, pid_file="/nonexistent/pid", ports_file_dir="")
+    server.log.wait_for(
+        "Could not write pidfile: open /nonexistent/pid: no such file or directory", since=mark
+    )
+    server.log.wait_for("Reloaded server configuration", since=mark)
+    assert not list((tmp_path / "two").glob("*.ports"))
     server.stop()
