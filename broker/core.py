@@ -38,7 +38,7 @@ class EventType(IntEnum):
 SPIN_US = 30
 
 
-class Control(IntEnum):
+class Applied(IntEnum):
     """What became of a peer's control message."""
 
     MALFORMED = -1
@@ -387,9 +387,9 @@ class Core:
         while lib.spl_control_next(self._handle, peer, data, size):
             yield peer[0], ffi.unpack(data[0], size[0])
 
-    def control(self, message: bytes) -> Control:
+    def control(self, message: bytes) -> Applied:
         """Apply a peer's control message."""
-        return Control(lib.spl_control(self._handle, message, len(message)))
+        return Applied(lib.spl_control(self._handle, message, len(message)))
 
     def mesh_joined(self) -> bool:
         """Every peer's interest is here, and ours is there."""

@@ -4,26 +4,18 @@ In this form it serves monitoring over HTTP: it asks the workers, adds up what t
 it may die and be started again at any time; connections to its ports wait meanwhile, because the listening sockets
 are the supervisor's.
 
-Exit codes: those of a worker.
+Exit codes: those of every child (`broker/child.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import faulthandler
-import gc
-import json
-import os
-import signal
 import socket
 import ssl
-import sys
 import time
 
-import uvloop
-
-from broker.launch import Launch, read_launch
+from broker.child import BEAT_SECONDS, CANNOT_BEGIN, Control, live
+from broker.launch import Launch
 from broker.log import Log, ToWriter
 from broker.mesh.collect import Questions
 from broker.monitor.http import HttpServer
@@ -34,8 +26,6 @@ from broker.options import Options
 from broker.reload import TwoStep
 from broker.shared import Page
 
-CANNOT_BEGIN = 3
-BEAT_SECONDS = 0.5
 SAMPLE_SECONDS = 1.0
 
 
@@ -50,20 +40,19 @@ class Gateway:
         self._log_end = socket.socket(fileno=launch.log)
         self._log = Log.of(options, launch.server_pid, ToWriter(self._log_end))
         self._stopped: asyncio.Future[int] = self._loop.create_future()
-        self._control = socket.socket(fileno=launch.control)
-        self._control.setblocking(False)
+        self._control = Control(launch.control, self._log.error)
         self._page = Page(launch.shared, launch.index)
         self._questions = Questions(launch.run_dir)
         self._server = Server(launch, self._questions, self._page)
         self._http = HttpServer(Routes(self._server, self._log), self._log)
         self._tls: ssl.SSLContext | None = None
-        self._reload = TwoStep(self._build, self._apply, self._tell)
+        self._reload = TwoStep(self._build, self._apply, self._control.tell)
         self._ready = False
         self._loop.add_reader(self._control, self._supervisor_spoke)
 
     async def run(self) -> int:
         """Serve until told to stop; returns the exit code."""
-        self._tell({"op": "bound"})
+        self._control.tell({"op": "bound"})
         beating = self._loop.create_task(self._beat())
         sampling = self._loop.create_task(self._sample())
         code = await self._stopped
@@ -82,10 +71,10 @@ class Gateway:
             for descriptor in self._launch.http:
                 await self._http.listen(descriptor, self._tls)
         except (OSError, ValueError) as error:
-            self._tell({"op": "fatal", "text": f"monitoring: {error}"})
+            self._control.tell({"op": "fatal", "text": f"monitoring: {error}"})
             self._stopped.set_result(CANNOT_BEGIN)
             return
-        self._tell({"op": "ready"})
+        self._control.tell({"op": "ready"})
 
     def _build(self, options: Options) -> None:
         """See whether other options could be served."""
@@ -117,14 +106,7 @@ class Gateway:
             await asyncio.sleep(due - time.monotonic())
 
     def _supervisor_spoke(self) -> None:
-        while True:
-            try:
-                packet, descriptors, _, _ = socket.recv_fds(self._control, 65536, 1)
-            except BlockingIOError:
-                return
-            if not packet:  # the supervisor is gone, and with it the server
-                os._exit(0)
-            message = json.loads(packet)
+        for message, descriptors in self._control.packets():
             if message["op"] == "stop":
                 if not self._stopped.done():
                     self._stopped.set_result(0)
@@ -136,37 +118,10 @@ class Gateway:
             else:
                 self._reload.obey(message, descriptors)
 
-    def _tell(self, message: dict[str, object]) -> None:
-        try:
-            self._control.send(json.dumps(message).encode())
-        except OSError as error:
-            self._log.error(f"gateway: the supervisor does not listen: {error}")
-
-
-async def serve(launch: Launch) -> int:
-    """Run the gateway; returns the exit code."""
-    gateway = Gateway(launch)
-    gc.collect()
-    gc.freeze()  # what start-up made stays: collections need not look at it again
-    return await gateway.run()
-
 
 def main() -> None:
     """Entry point of `python -m broker.gateway FD`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C reaches the supervisor, which stops us
-    faulthandler.enable()
-    launch = read_launch(int(sys.argv[1]))
-    loop = uvloop.new_event_loop()
-    try:
-        code = loop.run_until_complete(serve(launch))
-    except Exception as error:
-        text = f"gateway: {type(error).__name__}: {error}"
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(launch.control)) as control:
-            control.send(json.dumps({"op": "fatal", "text": text}).encode())
-        faulthandler.disable()
-        raise SystemExit(CANNOT_BEGIN) from error
-    sys.stdout.flush()
-    os._exit(code)
+    live(lambda launch: "gateway", Gateway)
 
 
 if __name__ == "__main__":

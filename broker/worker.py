@@ -4,30 +4,24 @@ One thread, one uvloop. The loop watches three things: the data plane's epoll de
 pipe to the peers, and the supervisor's control channel. Under load the data plane waits for its own next event inside a
 turn (see LINGER_US); the other two descriptors, and `wake`, end such a wait.
 
-Exit codes: 0 stopped, 3 could not begin (the supervisor then gives up instead of restarting).
+Exit codes: those of every child (`broker/child.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import faulthandler
-import gc
-import json
 import os
-import signal
 import socket
-import sys
 import traceback
 from collections.abc import Iterable
 
-import uvloop
-
 from broker.auth import Authenticator
 from broker.changes import Changes
+from broker.child import BEAT_SECONDS, Control, live
 from broker.clients import Clients
-from broker.core import Control, Core, Event, EventType
-from broker.launch import Launch, read_launch
+from broker.core import Applied, Core, Event, EventType
+from broker.launch import Launch
 from broker.log import Log, ToWriter
 from broker.mesh.collect import Answers
 from broker.mesh.pipes import Pipes, stream_path
@@ -36,8 +30,6 @@ from broker.protocol.errors import ClosedReason
 from broker.protocol.info import InfoTemplate
 from broker.tls.switch import Tls
 
-CANNOT_BEGIN = 3
-BEAT_SECONDS = 0.5
 LINGER_US = 5000  # how long a turn that found work waits in epoll for more
 
 
@@ -56,8 +48,7 @@ class Worker:
         self._listed = False
         self._alive: dict[int, int] = {}  # the supervisor's latest list: index -> serial
         self._apart: set[int] = set()  # those of them whom we were not joined with at the last beat
-        self._control = socket.socket(fileno=launch.control)
-        self._control.setblocking(False)
+        self._control = Control(launch.control, self._log.error)
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         auth = Authenticator(options)
         self._core = Core(
@@ -73,7 +64,9 @@ class Worker:
         self._clients = Clients(self._core, options, auth, info, self._log, self._wake)
         self._tls = Tls(self._core, self._clients, self._log, announce=launch.index == 0)
         self._tls.use(options, self._tls.build(options))
-        self._changes = Changes(self._core, self._clients, self._tls, self._log, launch.server_id, self._tell)
+        self._changes = Changes(
+            self._core, self._clients, self._tls, self._log, launch.server_id, self._control.tell
+        )
         self._pipes: Pipes | None = None
         if launch.workers > 1:
             self._pipes = Pipes(launch.run_dir, launch.index, launch.serial, self._log.error)
@@ -96,7 +89,7 @@ class Worker:
 
     async def run(self) -> int:
         """Serve until told to stop; returns the exit code."""
-        self._tell({"op": "bound"})
+        self._control.tell({"op": "bound"})
         self._beat()
         code = await self._stopped
         for fd in (self._core.fileno(), self._control.fileno(), self._wake_fd):
@@ -167,9 +160,9 @@ class Worker:
             return
         for message in pipes.receive():
             result = self._core.control(message)
-            if result == Control.MALFORMED:
+            if result == Applied.MALFORMED:
                 self._log.error("mesh: malformed control message from a peer")
-            elif result == Control.DRIFTED:
+            elif result == Applied.DRIFTED:
                 self._log.warn("mesh: what was known of a peer's interest had drifted, asking for all of it")
         self._send_control()
         self._check_joined()
@@ -190,14 +183,7 @@ class Worker:
             self._pipes.drop(peer)
 
     def _supervisor_spoke(self) -> None:
-        while True:
-            try:
-                packet, descriptors, _, _ = socket.recv_fds(self._control, 65536, 1)
-            except BlockingIOError:
-                return
-            if not packet:  # the supervisor is gone, and with it the server
-                os._exit(0)
-            message = json.loads(packet)
+        for message, descriptors in self._control.packets():
             if message["op"] == "stop":
                 if not self._stopped.done():
                     self._stopped.set_result(0)
@@ -247,7 +233,7 @@ class Worker:
             return
         self._ready = True
         self._core.accepting(True)
-        self._tell({"op": "ready"})
+        self._control.tell({"op": "ready"})
 
     def _beat(self) -> None:
         self._core.beat()
@@ -256,12 +242,6 @@ class Worker:
         self._check_joined()
         if not self._stopped.done():
             self._loop.call_later(BEAT_SECONDS if self._ready else 0.02, self._beat)
-
-    def _tell(self, message: dict[str, object]) -> None:
-        try:
-            self._control.send(json.dumps(message).encode())
-        except OSError as error:
-            self._log.error(f"worker {self._launch.index}: the supervisor does not listen: {error}")
 
     def _wake(self) -> None:
         with contextlib.suppress(BlockingIOError):  # already awake
@@ -273,30 +253,9 @@ class Worker:
         self._send_control()
 
 
-async def serve(launch: Launch) -> int:
-    """Run one worker; returns the exit code."""
-    worker = Worker(launch)
-    gc.collect()
-    gc.freeze()  # what start-up made stays: collections need not look at it again
-    return await worker.run()
-
-
 def main() -> None:
     """Entry point of `python -m broker.worker FD`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C reaches the supervisor, which stops us
-    faulthandler.enable()
-    launch = read_launch(int(sys.argv[1]))
-    loop = uvloop.new_event_loop()
-    try:
-        code = loop.run_until_complete(serve(launch))
-    except Exception as error:
-        text = f"worker {launch.index}: {type(error).__name__}: {error}"
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(launch.control)) as control:
-            control.send(json.dumps({"op": "fatal", "text": text}).encode())
-        faulthandler.disable()
-        raise SystemExit(CANNOT_BEGIN) from error
-    sys.stdout.flush()
-    os._exit(code)  # nothing is left that would need an interpreter's slow good-bye
+    live(lambda launch: f"worker {launch.index}", Worker)
 
 
 if __name__ == "__main__":
