@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from broker import core as plane
+from broker.accounts.names import system_account
+from broker.accounts.setup import set_up_accounts
 from broker.auth import Accepted, Authenticator, Fate, NeedsBcrypt, Rejected, fate, verify_bcrypt
 from broker.core import ConnInfo, Core, Event
 from broker.log import About, Log
@@ -48,9 +50,11 @@ class Clients:
         "_links",
         "_log",
         "_loop",
+        "_max_payloads",
         "_options",
         "_pool",
         "_sets",
+        "_system",
         "_wake",
     )
 
@@ -73,7 +77,9 @@ class Clients:
         self._links: Links | None = None
         self._loop = asyncio.get_running_loop()
         self._pool: ThreadPoolExecutor | None = None
-        self._accounts = {"$G": core.account("$G")}
+        self._accounts = set_up_accounts(core, options)
+        self._system = system_account(options)
+        self._max_payloads = {account.name: account.limits.max_payload for account in options.accounts}
         self._sets: Sets = {}
         self._generation = 0  # of the configuration
         self._set_no_auth()
@@ -203,22 +209,15 @@ class Clients:
             known = self._core.info(event.conn)
             if known is None:
                 return
-            tls_first = self._links is not None and self._links.is_first(event.conn)
-            after_pong = self._info.connect_info(event.cid, known.ip, verdict.account, tls_first=tls_first)
+            after_pong = self._account_info(event.conn, known, verdict.account)
         self._core.accept(
             event.conn,
-            self._account(verdict.account),
+            self._accounts[verdict.account],
             self._permission_set(verdict.permissions),
             flags,
             (f"{verdict.account}/{verdict.label}" if verdict.label else "").encode() + b"\n" + meta,
             after_pong,
         )
-
-    def _account(self, name: str) -> int:
-        number = self._accounts.get(name)
-        if number is None:
-            number = self._accounts[name] = self._core.account(name)
-        return number
 
     def _permission_set(self, permissions: Permissions | None) -> Any:
         if permissions is None:
@@ -286,15 +285,26 @@ class Clients:
             else:
                 user = self._auth.by_label.get(_known_connect(known.meta)[0])
                 account = user.account if user is not None else GLOBAL_ACCOUNT
-                line = self._info.connect_info(known.cid, known.ip, account, tls_first=tls_first)
+                line = self._account_info(conn, known, account)
             self._core.tell(conn, line)
+
+    def _account_info(self, conn: int, known: ConnInfo, account: str) -> bytes:
+        """What a client is told of the account that it is in."""
+        return self._info.connect_info(
+            known.cid,
+            known.ip,
+            account,
+            system=account == self._system,
+            tls_first=self._links is not None and self._links.is_first(conn),
+            max_payload=self._max_payloads.get(account, -1),
+        )
 
     def _set_no_auth(self) -> None:
         user = self._auth.no_auth
         if user is None:
             self._core.no_auth(-1, None)
         else:
-            self._core.no_auth(self._account(user.account), self._permission_set(user.permissions))
+            self._core.no_auth(self._accounts[user.account], self._permission_set(user.permissions))
 
     def _keep_set(
         self, old_sets: Sets, before: User | NkeyUser | None, after: User | NkeyUser | None

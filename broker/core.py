@@ -127,11 +127,20 @@ class Core:
     )
 
     def __init__(
-        self, options: Options, *, index: int, serial: int, workers: int, shared: int, auth_required: bool
+        self,
+        options: Options,
+        *,
+        index: int,
+        serial: int,
+        workers: int,
+        accounts: int,
+        shared: int,
+        auth_required: bool,
     ) -> None:
         """Raises OSError when memory or descriptors are short."""
         config = _config(options, auth_required)
         config.index, config.serial, config.workers, config.shared_fd = index, serial, workers, shared
+        config.accounts = accounts
         config.spin_us = SPIN_US if workers == 1 or workers < len(os.sched_getaffinity(0)) else 0
         self._handle = lib.spl_new(config)
         if self._handle == ffi.NULL:
@@ -210,6 +219,17 @@ class Core:
         if number < 0:
             raise MemoryError
         return number
+
+    def account_limits(
+        self,
+        account: int,
+        place: int,
+        max_connections: int = -1,
+        max_subscriptions: int = -1,
+        max_payload: int = -1,
+    ) -> None:
+        """The place of an account's counters in the shared page, and its limits (negative: none)."""
+        lib.spl_account_limits(self._handle, account, place, max_connections, max_subscriptions, max_payload)
 
     def permissions(self, permissions: Permissions) -> Any:
         """A permission set in the data plane; lives as long as the core. Raises MemoryError."""

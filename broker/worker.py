@@ -16,6 +16,7 @@ import socket
 import traceback
 from collections.abc import Iterable
 
+from broker.accounts.names import account_names
 from broker.auth import Authenticator
 from broker.changes import Changes
 from broker.child import BEAT_SECONDS, Control, live
@@ -56,6 +57,7 @@ class Worker:
             index=launch.index,
             serial=launch.serial,
             workers=launch.workers,
+            accounts=len(account_names(options)),
             shared=launch.shared,
             auth_required=auth.required,
         )

@@ -14,6 +14,9 @@ void spl_configure(spl_core *k, const struct spl_config *cfg)
     k->cfg.cache_entries = old.cache_entries, k->cfg.shared_fd = old.shared_fd, k->cfg.spin_us = old.spin_us;
     k->cfg.max_subscriptions = old.max_subscriptions, k->cfg.max_sub_tokens = old.max_sub_tokens;
     k->cfg.max_pending = old.max_pending, k->cfg.max_closed = old.max_closed;
+    k->cfg.accounts = old.accounts;
+    for (uint32_t i = 0; i < k->cap_conns; i++)
+        if (k->conns[i] && k->conns[i]->kind == KIND_CLIENT) account_limits(k, k->conns[i]);
 }
 
 uint64_t spl_conn_next(const spl_core *k, uint64_t after)

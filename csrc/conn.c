@@ -35,6 +35,7 @@ struct conn *conn_new(struct core *k, int fd, enum kind kind)
     c->idx = i, c->gen = ++k->gens[i];
     c->fd = fd, c->kind = (uint8_t)kind;
     c->read_size = READ_MIN;
+    account_limits(k, c);
     return c;
 }
 
@@ -253,7 +254,7 @@ static void conn_unlink(struct core *k, struct conn *c)
         monitor_count_out(k, c);
         monitor_closed(k, c);
         if (c->acc) conn_drop_subs(k, c);
-        if (c->open && c->acc) c->acc->nconns--;
+        account_leave(k, c);
         if (c->counted) {
             atomic_fetch_sub(&k->slot->live, 1);
             k->stats.connections--;

@@ -27,7 +27,7 @@ void end_of_command(struct core *k)
 
 static bool map_shared(struct core *k, const struct spl_config *cfg)
 {
-    size_t size = sizeof(struct shared_page) + (size_t)cfg->workers * sizeof(struct shared_slot);
+    size_t size = shared_bytes(cfg->workers, cfg->accounts);
     void *page = cfg->shared_fd >= 0 ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, cfg->shared_fd, 0)
                                      : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED) return false;
@@ -89,7 +89,7 @@ void spl_free(spl_core *k)
     mesh_free(k);
     monitor_free(k);
     output_pool_free(k);
-    if (k->shared) munmap(k->shared, sizeof(struct shared_page) + (size_t)k->cfg.workers * sizeof(struct shared_slot));
+    if (k->shared) munmap(k->shared, shared_bytes(k->cfg.workers, k->cfg.accounts));
     if (k->epfd >= 0) close(k->epfd);
     if (k->timerfd >= 0) close(k->timerfd);
     free(k->accounts);
@@ -203,6 +203,8 @@ int spl_account(spl_core *k, const char *name, size_t len)
     memcpy(a->name, name, len);
     a->name[len] = 0;
     a->name_len = (uint32_t)len, a->id = n;
+    a->place = UINT32_MAX;
+    a->max_conns = a->max_subs = a->max_payload = -1;
     sublist_track(a->subs, k->cfg.workers > 1);
     k->accounts[k->naccounts++] = a;
     return (int)n;
@@ -288,9 +290,7 @@ int spl_conn_start(spl_core *k, uint64_t handle, const char *info, size_t info_l
         if (k->cfg.auth_required) {
             c->auth_at = k->now + k->cfg.auth_timeout;
         } else if (k->naccounts) {
-            c->acc = k->accounts[0];
-            c->acc->nconns++;
-            c->open = true;
+            account_bind(k, c, k->accounts[0]); /* never full: only configured accounts have limits */
         }
         c->ping_at = k->now + k->cfg.ping_interval;
         timer_set(k, c);
@@ -309,11 +309,10 @@ int spl_conn_accept(spl_core *k, uint64_t handle, int account, spl_perms *perms,
     k->now = clock_ms();
     monitor_count_out(k, c);
     if (c->acc && c->nsubs) conn_drop_subs(k, c); /* a second CONNECT starts afresh */
-    if (!c->open || c->acc != a) {
-        if (c->open) c->acc->nconns--;
-        a->nconns++;
+    if (!account_bind(k, c, a)) {
+        end_of_command(k);
+        return -1;
     }
-    c->acc = a, c->open = true, c->auth_at = 0, c->last = NULL;
     conn_set_permissions(c, perms);
     c->verbose = flags & SPL_VERBOSE, c->pedantic = flags & SPL_PEDANTIC, c->echo = flags & SPL_ECHO;
     c->headers = flags & SPL_HEADERS, c->no_responders = flags & SPL_NO_RESPONDERS;

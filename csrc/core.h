@@ -74,8 +74,10 @@ struct account {
     uint32_t id, name_len;
     char *name;
     struct sublist *subs;
-    const uint64_t *generation; /* of subs */
-    bool dirty_queued;          /* in core->dirty_accounts */
+    const uint64_t *generation;               /* of subs */
+    bool dirty_queued;                        /* in core->dirty_accounts */
+    uint32_t place;                           /* of its counters in the shared page, UINT32_MAX: none */
+    int64_t max_conns, max_subs, max_payload; /* -1: no limit */
     uint64_t in_msgs, in_bytes, nsubs, nconns, slow_consumers;
     uint64_t out_msgs, out_bytes;
 };
@@ -116,6 +118,8 @@ struct conn {
     uint16_t pings_out;
     struct account *acc;
     uint64_t in_msgs, in_bytes, barrier;
+    int64_t max_payload;     /* INT64_MAX: no limit */
+    uint32_t max_subs;       /* UINT32_MAX: no limit */
     uint64_t stall_progress; /* bytes written to us when we last made a producer wait */
     uint8_t stalls;          /* how often we did so since then without having read a byte */
     uint64_t written;
@@ -329,6 +333,11 @@ void timer_drop(struct core *k, struct conn *c);
 void timer_run(struct core *k);
 void timer_arm(struct core *k);
 void timer_soon(struct core *k); /* make the next turn come at once */
+
+/* account.c */
+bool account_bind(struct core *k, struct conn *c, struct account *a); /* false: it is full; the client was told */
+void account_leave(struct core *k, struct conn *c);
+void account_limits(struct core *k, struct conn *c); /* what holds for c: the least of all limits */
 
 /* core.c */
 void end_of_command(struct core *k); /* outside a turn: flush, and make the next turn come if there is more */

@@ -159,7 +159,7 @@ static void do_sub(struct core *k, struct conn *c, const char *line, size_t n)
         subscribe_refused(k, c, &subject, &queue, &sid, "");
         return;
     }
-    if (k->cfg.max_subscriptions && c->nsubs >= k->cfg.max_subscriptions) {
+    if (c->nsubs >= c->max_subs) {
         conn_error(k, c, "maximum subscriptions exceeded", 0);
         return;
     }
@@ -334,9 +334,8 @@ static bool publish_args(struct core *k, struct conn *c, const char *line, size_
         publish_error(k, c, verb, line, n);
         return false;
     }
-    if (k->cfg.max_payload >= 0 && p->total > k->cfg.max_payload) {
-        event_log(k, c, 0, "maximum payload exceeded: %lld vs %lld", (long long)p->total,
-                  (long long)k->cfg.max_payload);
+    if (p->total > c->max_payload) {
+        event_log(k, c, 0, "maximum payload exceeded: %lld vs %lld", (long long)p->total, (long long)c->max_payload);
         conn_error(k, c, "Maximum Payload Violation", MAX_PAYLOAD);
         return false;
     }
@@ -410,7 +409,7 @@ static inline size_t publish_plain(struct core *k, struct conn *c, const char *p
         if (!size_line(&at, end, &total)) return 0;
     }
     if ((size_t)(at - 2 - subject) > k->cfg.max_control_line) return 0;
-    if ((int64_t)total > k->cfg.max_payload && k->cfg.max_payload >= 0) return 0;
+    if ((int64_t)total > c->max_payload) return 0;
     if ((size_t)(end - at) < total + 2 || at[total] != '\r' || at[total + 1] != '\n') return 0;
     struct message m = {.from = c,
                         .acc = c->acc,
@@ -459,11 +458,8 @@ static inline void after_publish(struct core *k, struct conn *c)
 static bool first_verb_allowed(struct core *k, struct conn *c)
 {
     if (k->no_auth_acc) {
-        c->acc = k->no_auth_acc;
         conn_set_permissions(c, k->no_auth_perms);
-        c->open = true, c->auth_at = 0;
-        c->acc->nconns++;
-        return true;
+        return account_bind(k, c, k->no_auth_acc);
     }
     conn_error(k, c, "Authorization Violation", AUTHENTICATION_FAILURE);
     return false;

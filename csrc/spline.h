@@ -18,6 +18,7 @@ typedef struct permissions spl_perms;
 /* The settings of a core. Sizes in bytes, times in milliseconds. */
 struct spl_config {
     uint32_t index, serial, workers; /* this worker, its start number, how many there are */
+    uint32_t accounts;               /* places for accounts' counters in the shared page */
     uint32_t max_control_line, max_subscriptions, max_sub_tokens; /* 0 = no limit for the last two */
     int64_t max_payload;                                          /* -1 = no limit */
     int64_t max_connections, max_pending;
@@ -85,6 +86,9 @@ int spl_accepting(spl_core *core, int on);
 
 /* Accounts are named by their position: the first is 0. Returns the id, or -1. */
 int spl_account(spl_core *core, const char *name, size_t len);
+/* Limits of an account, -1: none. `place` (less than accounts): of its counters in the shared page, the same on every worker. */
+void spl_account_limits(spl_core *core, int account, uint32_t place, int64_t max_connections, int64_t max_subscriptions,
+                        int64_t max_payload);
 /* Permission sets; list: 0 publish allow, 1 publish deny, 2 subscribe allow, 3 subscribe deny. Freed with the core, or when it was
  * dropped and no connection has it any more. */
 spl_perms *spl_perms_new(spl_core *core);

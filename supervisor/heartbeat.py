@@ -3,8 +3,10 @@
     offset 0              next client id (the workers')
     offset 64 * (1 + i)   slot of worker i:  u32 accepting @0  u32 live @4  u32 inflight @8  u64 beat_ms @16
 
-The layout is that of csrc/shared.h. The supervisor reads the heartbeats and clears ``accepting`` and ``live``
-of the dead; a page that it made starts as zeros. Times are milliseconds of CLOCK_MONOTONIC, which all
+    behind the slots      a row of counters for each worker, 4 bytes for each account, in whole slots
+
+The layout is that of csrc/shared.h. The supervisor reads the heartbeats and clears ``accepting``, ``live``
+and the counters of the dead; a page that it made starts as zeros. Times are milliseconds of CLOCK_MONOTONIC, which all
 processes agree on.
 """
 
@@ -20,13 +22,18 @@ _BEAT_OFFSET: Final = 16
 
 
 class SharedPage:
-    """The shared page of ``workers`` slots. ``descriptor`` is the memfd that the children inherit."""
+    """The shared page of ``workers`` slots, with room to count connections in ``accounts`` accounts.
 
-    __slots__ = ("_map", "_words", "descriptor")
+    ``descriptor`` is the memfd that the children inherit.
+    """
 
-    def __init__(self, workers: int) -> None:
+    __slots__ = ("_map", "_row", "_rows", "_words", "descriptor")
+
+    def __init__(self, workers: int, accounts: int = 0) -> None:
         """OSError: out of descriptors or memory."""
-        size = SLOT_BYTES * (1 + workers)
+        row = -(-4 * accounts // SLOT_BYTES) * SLOT_BYTES
+        self._rows, self._row = SLOT_BYTES // 8 * (1 + workers), row // 8
+        size = SLOT_BYTES * (1 + workers) + row * workers
         self.descriptor = os.memfd_create("spline-shared", os.MFD_CLOEXEC)
         os.ftruncate(self.descriptor, size)
         self._map = mmap.mmap(self.descriptor, size)
@@ -48,6 +55,9 @@ class SharedPage:
     def clear(self, index: int) -> None:
         """Worker ``index`` is dead: it accepts nothing and holds no clients."""
         self._words[self._word(index)] = 0
+        first = self._rows + self._row * index
+        for word in range(first, first + self._row):
+            self._words[word] = 0
 
     def close(self) -> None:
         """Give the memory and the descriptor back."""

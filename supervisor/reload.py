@@ -149,7 +149,7 @@ class Reloads:
             return problems[0]
         running = replace(self.options, port=self._settle(self.options).port)
         changes = plan(running, new)
-        reason = refusal(changes)
+        reason = refusal(changes) or _unsupported(changes)
         if reason:
             return reason
         return self._prepare(new, changes)
@@ -249,3 +249,9 @@ class Reloads:
         if self._again:
             self._again = False
             self.begin()
+
+
+def _unsupported(changes: list[Change]) -> str:
+    """What nats-server would change and this server cannot, yet."""
+    fields = {change.field for change in changes} & {"accounts", "mappings", "system_account", "no_system_account"}
+    return f"config reload not supported yet for {', '.join(sorted(fields))}" if fields else ""

@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from broker.accounts.names import account_names, guest_name, with_implied_user
 from broker.launch import Launch
 from broker.log import Log
 from broker.options import Options
@@ -117,6 +118,7 @@ class Server:
         self._undo = undo
         self._notifier = notifier
         self._ports_file: PortsFile | None = None
+        self._guest = guest_name()
         self._lame_duck: LameDuck | None = None
         self._stopping = False
 
@@ -146,7 +148,7 @@ class Server:
         try:
             self._live = make_live_options(replace(options, port=self._listeners.port))
             undo.callback(self._live.close)
-            self._page = SharedPage(workers + 1)  # and the gateway
+            self._page = SharedPage(workers + 1, len(account_names(options)))  # and the gateway
             undo.callback(self._page.close)
             launch = Launch(
                 index=-1,
@@ -204,7 +206,7 @@ class Server:
         """The options with what was left open decided: what children get."""
         monitor = self._monitor
         return replace(
-            options,
+            with_implied_user(options, self._guest),
             port=self._listeners.port,
             workers=self._workers,
             http_host=monitor.host if monitor is not None else options.http_host,

@@ -14,9 +14,7 @@ MAX_SENSIBLE_PAYLOAD: Final = 8 * 1024 * 1024
 
 # Field of ``Options`` to what it is called in a message: the key of the option, and its feature.
 _UNSUPPORTED: Final = {
-    "accounts": "accounts",
     "mappings": "mappings (subject mappings)",
-    "system_account": "system_account",
     "auth_callout": "auth_callout",
     "operators": "operator (JWT authentication)",
     "trusted_keys": "trusted_keys (JWT authentication)",
@@ -42,7 +40,16 @@ def unsupported_features(options: Options) -> list[str]:
     )
     if through_proxy and not options.proxy_required:
         found.append(_UNSUPPORTED["proxy_required"])
-    return found + options.foreign
+    for account in options.accounts:
+        if any(export.latency_subject for export in account.exports):
+            found.append("latency (service latency)")
+        if account.trace_dest:
+            found.append("msg_trace (message traces)")
+        if account.mappings:
+            found.append("mappings (subject mappings)")
+        if account.exports or account.imports:
+            found.append("exports and imports")
+    return [*dict.fromkeys(found), *options.foreign]
 
 
 def start_warnings(options: Options) -> list[str]:

@@ -149,6 +149,8 @@ def validate_start(options: Options) -> list[str]:
     if " " in options.server_name:
         errors.append("server name cannot contain spaces")
     errors += _check_no_auth_user(options)
+    if options.system_account and all(account.name != options.system_account for account in options.accounts):
+        errors.append("error resolving system account: account missing")
     unsupported = unsupported_features(options)
     if unsupported:
         errors.append(f"not supported yet: {', '.join(unsupported)}")

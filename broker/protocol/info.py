@@ -26,7 +26,7 @@ def auth_required(options: Options) -> bool:
 class InfoTemplate:
     """The INFO lines of one server, as bytes that end a line."""
 
-    __slots__ = ("_after", "_before", "_first_before", "_ldm", "_rest", "_rest_tls_first", "_tail")
+    __slots__ = ("_after", "_before", "_first_before", "_ldm", "_max_payload", "_rest", "_rest_tls_first", "_tail")
 
     def __init__(self, options: Options, server_id: str) -> None:
         """``server_id``: the server's public key. Raises ValueError for a malformed ``client_advertise``."""
@@ -45,12 +45,12 @@ class InfoTemplate:
         )
         required = ',"auth_required":true' if auth_required(options) else ""
         # A client that needs no credentials must not be told in its first INFO to look for some.
-        first_required = "" if options.no_auth_user else required
-        rest = f',"max_payload":{options.max_payload},"client_id":'
+        first_required = "" if options.no_auth_user and not options.implied_user else required
+        self._max_payload = options.max_payload
         self._first_before = f"{start}{first_required}".encode()
         self._before = f"{start}{required}".encode()
-        self._rest = f"{_tls_fields(options, first=False)}{rest}".encode()
-        self._rest_tls_first = f"{_tls_fields(options, first=True)}{rest}".encode()
+        self._rest = f'{_tls_fields(options, first=False)},"max_payload":'.encode()
+        self._rest_tls_first = f'{_tls_fields(options, first=True)},"max_payload":'.encode()
         self._tail = f',"api_lvl":{API_LEVEL}}} \r\n'.encode()
         self._after = b',"connect_info":true,"remote_account":'
         self._ldm = b""
@@ -59,19 +59,27 @@ class InfoTemplate:
         """The line for a new connection. ``client_ip`` empty: unknown; ``nonce``: the text to be signed; ``tls_first``: it goes
         through TLS."""
         challenge = b',"nonce":"%b"' % nonce.encode() if nonce else b""
-        rest = self._rest_tls_first if tls_first else self._rest
-        return b"".join(
-            (self._first_before, rest, b"%d" % cid, _address(client_ip), challenge, self._ldm, self._tail)
-        )
+        rest = self._limits(cid, tls_first, self._max_payload)
+        return b"".join((self._first_before, rest, _address(client_ip), challenge, self._ldm, self._tail))
 
     def connect_info(
-        self, cid: int, client_ip: str, account: str, system: bool = False, tls_first: bool = False
+        self,
+        cid: int,
+        client_ip: str,
+        account: str,
+        system: bool = False,
+        tls_first: bool = False,
+        max_payload: int = -1,
     ) -> bytes:
-        """The line after the first PONG: the ``account`` the client is in, and whether it is the system's."""
+        """The line after the first PONG: the ``account`` the client is in, and whether it is the system's.
+
+        ``max_payload`` is the account's limit (-1: none); the lower one, its or the server's, is shown.
+        """
+        least = min((limit for limit in (self._max_payload, max_payload) if limit >= 0), default=-1)
         name = _text(account).encode()
         flag = b',"acc_is_sys":true' if system else b""
-        rest = self._rest_tls_first if tls_first else self._rest
-        start = (self._before, rest, b"%d" % cid, _address(client_ip), self._ldm)
+        rest = self._limits(cid, tls_first, least)
+        start = (self._before, rest, _address(client_ip), self._ldm)
         return b"".join((*start, self._after, name, flag, self._tail))
 
     def enter_lame_duck(self) -> None:
@@ -80,8 +88,15 @@ class InfoTemplate:
 
     def news(self, cid: int, client_ip: str, tls_first: bool = False) -> bytes:
         """The line for a client that knows all the rest already."""
-        rest = self._rest_tls_first if tls_first else self._rest
-        return b"".join((self._before, rest, b"%d" % cid, _address(client_ip), self._ldm, self._tail))
+        rest = self._limits(cid, tls_first, self._max_payload)
+        return b"".join((self._before, rest, _address(client_ip), self._ldm, self._tail))
+
+    def _limits(self, cid: int, tls_first: bool, max_payload: int) -> bytes:
+        return b'%b%d,"client_id":%d' % (
+            self._rest_tls_first if tls_first else self._rest,
+            max_payload,
+            cid,
+        )
 
 
 def _tls_fields(options: Options, first: bool) -> str:

@@ -1,0 +1,74 @@
+/* Accounts and their clients: binding, and the limits that hold for all connections of an account on all workers. */
+#include "core.h"
+
+static void least(int64_t *limit, int64_t other)
+{
+    if (other >= 0 && (*limit < 0 || other < *limit)) *limit = other;
+}
+
+void account_limits(struct core *k, struct conn *c)
+{
+    int64_t subs = k->cfg.max_subscriptions ? (int64_t)k->cfg.max_subscriptions : -1, payload = k->cfg.max_payload;
+    if (c->acc) {
+        least(&subs, c->acc->max_subs);
+        least(&payload, c->acc->max_payload);
+    }
+    c->max_subs = subs < 0 || subs > UINT32_MAX ? UINT32_MAX : (uint32_t)subs;
+    c->max_payload = payload < 0 ? INT64_MAX : payload;
+}
+
+static _Atomic uint32_t *counter(struct core *k, const struct account *a, uint32_t worker)
+{
+    return a->place == UINT32_MAX ? NULL : shared_account(k->shared, k->cfg.workers, k->cfg.accounts, worker, a->place);
+}
+
+/* Count a connection, unless that makes too many: first added, then summed up, so that workers that race cannot both have the
+ * last place. */
+static bool enter(struct core *k, struct account *a)
+{
+    _Atomic uint32_t *own = counter(k, a, k->cfg.index);
+    if (own) {
+        atomic_fetch_add(own, 1);
+        uint64_t sum = 0;
+        for (uint32_t i = 0; a->max_conns >= 0 && i < k->cfg.workers; i++) sum += atomic_load(counter(k, a, i));
+        if (a->max_conns >= 0 && sum > (uint64_t)a->max_conns) {
+            atomic_fetch_sub(own, 1);
+            return false;
+        }
+    }
+    a->nconns++;
+    return true;
+}
+
+void account_leave(struct core *k, struct conn *c)
+{
+    if (!c->open || !c->acc) return;
+    c->open = false;
+    c->acc->nconns--;
+    _Atomic uint32_t *own = counter(k, c->acc, k->cfg.index);
+    if (own) atomic_fetch_sub(own, 1);
+}
+
+bool account_bind(struct core *k, struct conn *c, struct account *a)
+{
+    if (!c->open || c->acc != a) {
+        account_leave(k, c);
+        if (!enter(k, a)) {
+            event_log(k, c, 0, "maximum account active connections exceeded");
+            conn_error(k, c, "maximum account active connections exceeded", MAX_ACCOUNT_CONNECTIONS);
+            return false;
+        }
+    }
+    c->acc = a, c->open = true, c->auth_at = 0, c->last = NULL;
+    account_limits(k, c);
+    return true;
+}
+
+void spl_account_limits(spl_core *k, int account, uint32_t place, int64_t max_connections, int64_t max_subscriptions,
+                        int64_t max_payload)
+{
+    struct account *a = account_get(k, (uint32_t)account);
+    if (!a) return;
+    a->place = place < k->cfg.accounts ? place : UINT32_MAX;
+    a->max_conns = max_connections, a->max_subs = max_subscriptions, a->max_payload = max_payload;
+}

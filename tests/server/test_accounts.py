@@ -1,0 +1,216 @@
+"""Accounts from a configuration: who is in which, that they are apart, and their limits."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from tests.harness import FOUR, Kind, Raw, start
+from tests.server.crew import together
+from tests.server.shared import Dial
+
+ACCOUNTS: Final = """accounts {
+  A {
+    users: [
+      { user: a, password: a }
+      { user: a_own, permissions: { publish: "own" } }
+      { user: a_free, permissions: {} }
+    ]
+    default_permissions: { publish: "default.>", subscribe: ["default.>", "_end.>"] }
+  }
+  B { users: [ { user: b }, { user: b2 } ] }
+  SYSTEM { users: [ { user: sys } ] }
+  EMPTY {}
+}
+system_account: SYSTEM
+authorization { users: [ { user: g } ] }
+no_auth_user: b
+"""
+LIMITS: Final = """accounts {
+  FEW { users: [ { user: few } ], limits { max_connections: 2 } }
+  NONE { users: [ { user: none } ], limits { max_conn: 0 } }
+  SMALL { users: [ { user: small } ], limits { max_payload: 16, max_subs: 3 } }
+  LARGE { users: [ { user: large } ], limits { max_payload: 1000000, max_subscriptions: 1000000 } }
+}
+max_payload: 1000
+max_subscriptions: 5
+"""
+FULL: Final = b"-ERR 'maximum account active connections exceeded'\r\n"
+
+
+def as_user(dial: Dial, user: str, config: str = ACCOUNTS, **options: object) -> Raw:
+    """A client of this user, ready for ``received_from``."""
+    password = {"pass": "a"} if user == "a" else {}
+    return dial(config).hello(user=user, **password, **options)
+
+
+def remote_account(client: Raw, **options: object) -> dict[str, object]:
+    """What a client is told after its CONNECT."""
+    client.send_connect(verbose=False, pedantic=False, protocol=1, **options)
+    return client.send(b"PING\r\n").expect(b"PONG\r\n").expect_info()
+
+
+@pytest.mark.parametrize(
+    ("user", "account"), [("a", "A"), ("b", "B"), ("b2", "B"), ("g", "$G"), ("sys", "SYSTEM"), ("", "B")]
+)
+def test_users_are_told_their_account(dial: Dial, user: str, account: str) -> None:
+    password = {"pass": "a"} if user == "a" else {}
+    info = remote_account(dial(ACCOUNTS), user=user, **password)
+    assert info["remote_account"] == account
+    assert info.get("acc_is_sys", False) is (account == "SYSTEM")
+
+
+def test_accounts_are_apart(dial: Dial) -> None:
+    everyone = [as_user(dial, user).send(b"SUB > 1\r\n").expect_pong() for user in ("b", "b2", "g", "sys")]
+    for number, user in enumerate(("a_free", "b", "g", "sys")):
+        as_user(dial, user).send(b"PUB crossing %d\r\n%s\r\n" % (1, b"%d" % number)).expect_pong()
+    seen = [client.send(b"PUB end 0\r\n\r\n").read_until(b"end 1 0\r\n\r\n") for client in everyone]
+    wanted = [b"1", b"1", b"2", b"3"]
+    for number, (data, expected) in enumerate(zip(seen, wanted, strict=True)):
+        payloads = [line for line in data.split(b"\r\n") if line in (b"0", b"1", b"2", b"3")]
+        assert payloads == [expected], f"client {number}: {data!r}"
+
+
+def test_guest_without_connect_is_in_his_account(dial: Dial) -> None:
+    guest = dial(ACCOUNTS).send(b"SUB s 1\r\nPING\r\n").expect(b"+OK\r\nPONG\r\n")
+    as_user(dial, "g").send(b"PUB s 1\r\ng\r\n").expect_pong()
+    as_user(dial, "b2").send(b"PUB s 1\r\nb\r\n")
+    guest.expect(b"MSG s 1 1\r\nb\r\n")
+
+
+@pytest.mark.parametrize(
+    ("user", "allowed", "refused"),
+    [
+        ("a", "default.x", "own"),
+        ("a_own", "own", "default.x"),
+        ("a_free", "default.x", None),
+        ("b", "own", None),
+    ],
+)
+def test_default_permissions_are_for_users_without_their_own(
+    dial: Dial, user: str, allowed: str, refused: str | None
+) -> None:
+    client = as_user(dial, user).send(b"PUB %s 0\r\n\r\n" % allowed.encode()).expect_pong()
+    if refused:
+        client.send(b"PUB %s 0\r\n\r\n" % refused.encode())
+        client.expect(
+            b"-ERR 'Permissions Violation for Publish to \"%s\"'\r\n" % refused.encode()
+        ).expect_pong()
+
+
+def test_a_second_connect_moves_to_another_account(dial: Dial) -> None:
+    mover = as_user(dial, "b").send(b"SUB s 1\r\n").expect_pong()
+    mover.hello(user="g").send(b"SUB s 2\r\n").expect_pong()
+    as_user(dial, "b2").send(b"PUB s 1\r\nb\r\n").expect_pong()
+    as_user(dial, "g").send(b"PUB s 1\r\ng\r\n").expect_pong()
+    mover.expect(b"MSG s 2 1\r\ng\r\n").expect_pong()
+
+
+def test_only_the_system_account_has_users(dial: Dial) -> None:
+    config = "accounts { $SYS { users: [ { user: admin, password: x } ] } }"
+    stranger = dial(config)
+    assert stranger.info["auth_required"] is True
+    assert remote_account(stranger)["remote_account"] == "$G"
+    info = remote_account(dial(config), user="admin", **{"pass": "x"})
+    assert (info["remote_account"], info["acc_is_sys"]) == ("$SYS", True)
+    dial(config).send_connect(verbose=False, user="admin", **{"pass": "y"}).expect_eof(
+        b"-ERR 'Authorization Violation'\r\n"
+    )
+
+
+class TestLimits:
+    """Account limits; the least of the account's and the server's holds."""
+
+    def test_connections(self, dial: Dial) -> None:
+        first, second = (as_user(dial, "few", LIMITS) for _ in range(2))
+        for _ in range(3):
+            dial(LIMITS).send_connect(user="few", protocol=1).expect_eof(FULL)
+        first.leave()
+        third = as_user(dial, "few", LIMITS)
+        dial(LIMITS).send_connect(user="few").expect_eof(FULL)
+        second.expect_pong()
+        third.expect_pong()
+        as_user(dial, "small", LIMITS)
+
+    def test_no_connections(self, dial: Dial) -> None:
+        dial(LIMITS).send_connect(user="none", verbose=False).expect_eof(FULL)
+
+    def test_payload(self, dial: Dial) -> None:
+        assert dial(LIMITS).info["max_payload"] == 1000
+        client = dial(LIMITS)
+        assert remote_account(client, user="small")["max_payload"] == 16
+        client.send(b"PUB s 16\r\n0123456789abcdef\r\n").expect_pong()
+        client.send(b"PUB s 17\r\n0123456789abcdefg\r\n").expect_eof(b"-ERR 'Maximum Payload Violation'\r\n")
+
+    def test_payload_of_the_server_is_less(self, dial: Dial) -> None:
+        client = dial(LIMITS)
+        assert remote_account(client, user="large")["max_payload"] == 1000
+        client.send(b"PUB s 1001\r\n").expect_eof(b"-ERR 'Maximum Payload Violation'\r\n")
+
+    @pytest.mark.parametrize(("user", "limit"), [("small", 3), ("large", 5)])
+    def test_subscriptions(self, dial: Dial, user: str, limit: int) -> None:
+        client = as_user(dial, user, LIMITS)
+        client.send(b"".join(b"SUB s.%d %d\r\n" % (i, i) for i in range(limit))).expect_pong()
+        client.send(b"SUB more 9\r\n").expect(b"-ERR 'maximum subscriptions exceeded'\r\n").expect_pong()
+        client.send(b"PUB more 0\r\n\r\nUNSUB 1\r\nSUB more 9\r\nPUB more 0\r\n\r\n").expect(
+            b"MSG more 9 0\r\n\r\n"
+        )
+
+
+def test_connections_are_counted_exactly_over_all_workers() -> None:
+    config = "accounts { A { users: [ { user: a } ], limits { max_connections: 7 } } }"
+    server = start(FOUR, config)
+    clients: list[Raw] = []
+    try:
+        for _ in range(3):
+            clients += [Raw(server.port, timeout=60.0) for _ in range(20)]
+
+            def connect(client: Raw) -> bool:
+                client.send_connect(user="a", verbose=False).send(b"PING\r\n")
+                return client.read_until(b"\r\n") == b"PONG\r\n"
+
+            admitted = together([lambda client=client: connect(client) for client in clients])
+            assert 1 <= sum(admitted) <= 7
+            late = Raw(server.port, timeout=60.0)
+            for _ in range(sum(admitted), 7):  # places that were left by those that raced
+                clients.append(late)
+                assert connect(late)
+                late = Raw(server.port, timeout=60.0)
+            late.send_connect(user="a", verbose=False).expect_eof(FULL)
+            while clients:
+                clients.pop().leave()
+        server.stop()
+    finally:
+        server.destroy()
+
+
+def test_a_worker_that_dies_gives_its_places_back() -> None:
+    import os
+    import signal
+
+    server = start(FOUR, "accounts { A { users: [ { user: a } ], limits { max_connections: 4 } } }")
+    try:
+        clients = [Raw(server.port).hello(user="a") for _ in range(4)]
+        Raw(server.port).send_connect(user="a", verbose=False).expect_eof(FULL)
+        victim = server.worker_of(clients[0].sock)
+        mark = server.log.mark()
+        os.kill(victim, signal.SIGKILL)
+        server.log.wait_for(r"Worker \d+ \(pid \d+\) is ready", since=mark)
+        Raw(server.port).hello(user="a")
+        server.stop(allow="was killed")
+    finally:
+        server.destroy()
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ("system_account: X", "error resolving system account: account missing"),
+        ("accounts { A {} }\nsystem_account: X", "error resolving system account: account missing"),
+    ],
+)
+def test_bad_starts(kind: Kind, config: str, text: str) -> None:
+    with pytest.raises(AssertionError) as failure:
+        start(kind, config)
+    assert text in str(failure.value)
