@@ -15,6 +15,7 @@ from typing import Any
 from broker import _core  # type: ignore[attr-defined]  # made by csrc/build.py
 from broker.options import Options, Permissions, SubjectList
 from broker.options.gotext import format_duration
+from broker.options.transforms import Transform
 
 ffi: Any = _core.ffi
 lib: Any = _core.lib
@@ -230,6 +231,18 @@ class Core:
     ) -> None:
         """The place of an account's counters in the shared page, and its limits (negative: none)."""
         lib.spl_account_limits(self._handle, account, place, max_connections, max_subscriptions, max_payload)
+
+    def map_subject(self, account: int, source: str, destinations: Sequence[tuple[Transform, int]]) -> None:
+        """Map what clients of an account publish on ``source``: to each destination up to so many percent of it.
+
+        Raises MemoryError.
+        """
+        raw = _bytes(source)
+        if lib.spl_mapping(self._handle, account, raw, len(raw)) < 0:
+            raise MemoryError
+        for transform, upto in destinations:
+            if lib.spl_mapping_to(self._handle, account, _transform(transform), upto) < 0:
+                raise MemoryError
 
     def permissions(self, permissions: Permissions) -> Any:
         """A permission set in the data plane; lives as long as the core. Raises MemoryError."""
@@ -517,6 +530,26 @@ def _config(options: Options, auth_required: bool) -> Any:
             "write_deadline_text": format_duration(options.write_deadline).encode()[:31],
         },
     )
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _transform(transform: Transform) -> Any:
+    handle = lib.spl_transform_new(transform.rest)
+    if handle == ffi.NULL:
+        raise MemoryError
+    for step in transform.steps:
+        text = _bytes(step.text)
+        tokens = ffi.new("uint32_t[]", list(step.tokens))
+        if (
+            lib.spl_transform_step(handle, step.kind, text, len(text), tokens, len(step.tokens), step.number)
+            < 0
+        ):
+            lib.spl_transform_free(handle)
+            raise MemoryError
+    return handle
 
 
 def _or_null(pointer: Any) -> Any:

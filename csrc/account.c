@@ -72,3 +72,25 @@ void spl_account_limits(spl_core *k, int account, uint32_t place, int64_t max_co
     a->place = place < k->cfg.accounts ? place : UINT32_MAX;
     a->max_conns = max_connections, a->max_subs = max_subscriptions, a->max_payload = max_payload;
 }
+
+/* ---- subject mappings ---- */
+
+spl_transform *spl_transform_new(int64_t rest) { return transform_new(rest); }
+void spl_transform_free(spl_transform *t) { transform_free(t); }
+int spl_transform_step(spl_transform *t, int kind, const char *text, size_t len, const uint32_t *tokens, size_t ntokens,
+                       int64_t number)
+{
+    return transform_step(t, kind, text, len, tokens, ntokens, number);
+}
+
+int spl_mapping(spl_core *k, int account, const char *source, size_t len)
+{
+    struct account *a = account_get(k, (uint32_t)account);
+    return a ? mappings_add(&a->mappings, source, len) : -1;
+}
+
+int spl_mapping_to(spl_core *k, int account, spl_transform *to, uint32_t upto)
+{
+    struct account *a = account_get(k, (uint32_t)account);
+    return a && a->mappings ? mappings_to(a->mappings, to, upto) : -1;
+}

@@ -81,6 +81,7 @@ void spl_free(spl_core *k)
     conn_empty_grave(k);
     for (uint32_t i = 0; i < k->naccounts; i++) {
         sublist_free(k->accounts[i]->subs);
+        mappings_free(k->accounts[i]->mappings);
         free(k->accounts[i]->name);
         free(k->accounts[i]);
     }

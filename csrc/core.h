@@ -10,6 +10,7 @@
  */
 #ifndef SPLINE_CORE_H
 #define SPLINE_CORE_H
+#include "mapping.h"
 #include "permissions.h"
 #include "shared.h"
 #include "spline.h"
@@ -74,6 +75,7 @@ struct account {
     uint32_t id, name_len;
     char *name;
     struct sublist *subs;
+    struct mappings *mappings;                /* of what its clients publish; NULL: none */
     const uint64_t *generation;               /* of subs */
     bool dirty_queued;                        /* in core->dirty_accounts */
     uint32_t place;                           /* of its counters in the shared page, UINT32_MAX: none */
@@ -382,9 +384,13 @@ void reactor_rest(struct core *k, struct conn *listener);
 void reactor_input(struct core *k, struct conn *c, const char *p, size_t n); /* parse, keep the rest */
 uint64_t clock_ms(void);
 uint64_t clock_ns(void);
-static inline uint32_t random_below(struct core *k, uint32_t n)
+static inline uint64_t random_next(struct core *k)
 {
     k->rng ^= k->rng << 13, k->rng ^= k->rng >> 7, k->rng ^= k->rng << 17;
-    return (uint32_t)(((k->rng >> 32) * n) >> 32);
+    return k->rng;
+}
+static inline uint32_t random_below(struct core *k, uint32_t n)
+{
+    return (uint32_t)(((random_next(k) >> 32) * n) >> 32);
 }
 #endif

@@ -263,11 +263,9 @@ static inline const struct match *match_for(struct core *k, struct conn *c, cons
     return r;
 }
 
-void deliver_publish(struct core *k, struct conn *c, struct message *m)
+static inline void publish(struct core *k, struct conn *c, struct message *m)
 {
     bool allowed;
-    c->in_msgs++;
-    c->in_bytes += m->total;
     const struct match *r = match_for(k, c, m, &allowed);
     if (unlikely(!r)) {
         conn_close(k, c, READ_ERROR);
@@ -287,6 +285,36 @@ void deliver_publish(struct core *k, struct conn *c, struct message *m)
     if (unlikely(c->verbose)) conn_ok(k, c);
     bool delivered = deliver_all(k, r, m);
     if (unlikely(!delivered) && c->no_responders && m->reply_len) no_responders(k, c, m);
+}
+
+/* The account maps subjects: everything else is about the subject that comes out, which is empty for a lost message. */
+static void publish_mapped(struct core *k, struct conn *c, struct message *m)
+{
+    struct text subject;
+    text_init(&subject);
+    if (mappings_apply(c->acc->mappings, m->subject, m->subject_len, random_next(k), &subject)) {
+        if (subject.failed || subject.len > UINT32_MAX) {
+            conn_close(k, c, READ_ERROR);
+            text_free(&subject);
+            return;
+        }
+        if (unlikely(k->trace))
+            event_log(k, c, 2, "<<- [MAPPING %.*s -> %.*s]", (int)(m->subject_len < 256 ? m->subject_len : 256),
+                      m->subject, (int)(subject.len < 256 ? subject.len : 256), subject.p);
+        m->subject = subject.p, m->subject_len = (uint32_t)subject.len;
+    }
+    publish(k, c, m);
+    text_free(&subject);
+}
+
+void deliver_publish(struct core *k, struct conn *c, struct message *m)
+{
+    c->in_msgs++;
+    c->in_bytes += m->total;
+    if (unlikely(c->acc->mappings != NULL))
+        publish_mapped(k, c, m);
+    else
+        publish(k, c, m);
 }
 
 /* A message from another worker: our own plain subscriptions, and one member of each group it was picked for. If the last member

@@ -14,6 +14,7 @@
 
 typedef struct core spl_core;
 typedef struct permissions spl_perms;
+typedef struct transform spl_transform;
 
 /* The settings of a core. Sizes in bytes, times in milliseconds. */
 struct spl_config {
@@ -89,6 +90,15 @@ int spl_account(spl_core *core, const char *name, size_t len);
 /* Limits of an account, -1: none. `place` (less than accounts): of its counters in the shared page, the same on every worker. */
 void spl_account_limits(spl_core *core, int account, uint32_t place, int64_t max_connections, int64_t max_subscriptions,
                         int64_t max_payload);
+/* Transforms of subjects: steps of the kinds in transform.h, then, from token `rest` of the source on (-1: not), its other
+ * tokens. A transform belongs to whoever made it until it is given to an account. 0 or -1. */
+spl_transform *spl_transform_new(int64_t rest);
+void spl_transform_free(spl_transform *transform);
+int spl_transform_step(spl_transform *transform, int kind, const char *text, size_t len, const uint32_t *tokens,
+                       size_t ntokens, int64_t number);
+/* Subject mappings: an entry, then its destinations, each up to so many percent of the entry's messages. 0 or -1. */
+int spl_mapping(spl_core *core, int account, const char *source, size_t len);
+int spl_mapping_to(spl_core *core, int account, spl_transform *to, uint32_t upto);
 /* Permission sets; list: 0 publish allow, 1 publish deny, 2 subscribe allow, 3 subscribe deny. Freed with the core, or when it was
  * dropped and no connection has it any more. */
 spl_perms *spl_perms_new(spl_core *core);

@@ -5,6 +5,9 @@ from __future__ import annotations
 from broker.accounts.names import account_names
 from broker.core import Core
 from broker.options import Options
+from broker.options.model import GLOBAL_ACCOUNT
+from broker.options.sections import SubjectMapping
+from broker.options.transforms import Transform, compile_transform, numbered
 
 
 def set_up_accounts(core: Core, options: Options) -> dict[str, int]:
@@ -22,4 +25,28 @@ def set_up_accounts(core: Core, options: Options) -> dict[str, int]:
             limits.max_subscriptions,
             limits.max_payload,
         )
+    cluster = options.cluster.name if options.cluster is not None else ""
+    tables = [(GLOBAL_ACCOUNT, options.mappings), *((one.name, one.mappings) for one in options.accounts)]
+    for name, mappings in tables:
+        for mapping in mappings:
+            core.map_subject(numbers[name], mapping.source, shares(mapping, cluster))
     return numbers
+
+
+def shares(mapping: SubjectMapping, cluster: str) -> list[tuple[Transform, int]]:
+    """The destinations in our ``cluster``, each with the percentage up to which it and those before it take messages.
+
+    What is left passes unchanged, unless the source itself is named: then the rest is meant to be lost.
+    """
+    ours = [one for one in mapping.destinations if cluster and one.cluster == cluster]
+    chosen = ours or [one for one in mapping.destinations if not one.cluster]
+    found: list[tuple[Transform, int]] = []
+    upto = 0
+    for destination in chosen:
+        upto += destination.weight
+        subject = destination.subject or mapping.source
+        unchanged = subject == mapping.source
+        found.append((compile_transform(mapping.source, numbered(subject) if unchanged else subject), upto))
+    if upto < 100 and all(one.subject != mapping.source for one in mapping.destinations):
+        found.append((compile_transform(mapping.source, numbered(mapping.source)), 100))
+    return found

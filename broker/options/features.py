@@ -14,7 +14,6 @@ MAX_SENSIBLE_PAYLOAD: Final = 8 * 1024 * 1024
 
 # Field of ``Options`` to what it is called in a message: the key of the option, and its feature.
 _UNSUPPORTED: Final = {
-    "mappings": "mappings (subject mappings)",
     "auth_callout": "auth_callout",
     "operators": "operator (JWT authentication)",
     "trusted_keys": "trusted_keys (JWT authentication)",
@@ -45,8 +44,6 @@ def unsupported_features(options: Options) -> list[str]:
             found.append("latency (service latency)")
         if account.trace_dest:
             found.append("msg_trace (message traces)")
-        if account.mappings:
-            found.append("mappings (subject mappings)")
         if account.exports or account.imports:
             found.append("exports and imports")
     return [*dict.fromkeys(found), *options.foreign]

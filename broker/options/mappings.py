@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from broker.options.authorization import is_subject
@@ -10,24 +9,9 @@ from broker.options.gotext import GoError, parse_int, quote
 from broker.options.parser import Node, Value
 from broker.options.report import Report, read_map, read_string, show
 from broker.options.sections import MapDestination, SubjectMapping
+from broker.options.transforms import TransformError, compile_transform
 
 _KEYS: Final = ("dest", "destination", "weight", "cluster")
-_FUNCTION: Final = re.compile(r"\{\{\s*(\w+)\s*\(([^)]*)\)\s*\}\}")
-_OLD_STYLE: Final = re.compile(r"\$(\d+)")
-# The fewest arguments that each function takes.
-_FUNCTIONS: Final = {
-    "wildcard": 1,
-    "partition": 1,
-    "random": 1,
-    "split": 2,
-    "splitfromleft": 2,
-    "splitfromright": 2,
-    "slicefromleft": 2,
-    "slicefromright": 2,
-    "left": 2,
-    "right": 2,
-}
-_INVALID: Final = "invalid mapping destination"
 
 
 def read_mappings(section: Node, report: Report) -> list[SubjectMapping]:
@@ -121,21 +105,8 @@ def _wrong_destination(source: str, destination: str) -> str:
     """Why messages to ``source`` can not go to ``destination``; empty if they can."""
     if not destination:
         return ""
-    tokens = _FUNCTION.sub("x", destination).split(".")
-    if not is_subject(".".join(tokens)):
-        return f"{_INVALID}: invalid transform"
-    if "*" in tokens or (tokens[-1] == ">" and source.split(".")[-1] != ">"):
-        return "invalid subject"
-    wildcards = source.split(".").count("*")
-    for token in destination.split("."):
-        for index in _OLD_STYLE.findall(token):
-            if int(index) > wildcards:
-                return f"{_INVALID}: wildcard index out of range in {token}: [{index}]"
-        for name, text in _FUNCTION.findall(token):
-            arguments = [argument.strip() for argument in text.split(",")]
-            needed = _FUNCTIONS.get(name.lower())
-            if needed is None or len(arguments) < needed:
-                return f"{_INVALID}: unknown function in {token}"
-            if name.lower() == "wildcard" and arguments[0].isdecimal() and int(arguments[0]) > wildcards:
-                return f"{_INVALID}: wildcard index out of range in {token}"
+    try:
+        compile_transform(source, destination)
+    except TransformError as error:
+        return str(error)
     return ""

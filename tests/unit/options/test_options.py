@@ -215,7 +215,7 @@ def dataclasses_of(*modules: str) -> list[Any]:
         ),
         ("tls { ocsp_peer: true }", ["ocsp_peer (OCSP)"]),
         ("accounts: [A]\nsystem_account: A", []),
-        ("mappings { a: b }", ["mappings (subject mappings)"]),
+        ("mappings { a: b }", []),
         ("cluster {}\ngateway {}", ["cluster (routes)", "gateway (superclusters)"]),
         ("leafnodes {}\nwebsocket {no_tls: true}", ["leafnodes", "websocket"]),
         ("resolver: MEM", ["resolver (JWT authentication)"]),
