@@ -244,6 +244,18 @@ class Core:
             if lib.spl_mapping_to(self._handle, account, _transform(transform), upto) < 0:
                 raise MemoryError
 
+    def stream_import(
+        self, importer: int, exporter: int, to: str, show: Transform | None, find: Transform | None
+    ) -> None:
+        """Show what the exporter publishes to the importer's clients as ``to``.
+
+        ``show`` makes their subject of his, ``find`` his of theirs; None: they are the same. Raises MemoryError.
+        """
+        raw = _bytes(to)
+        handles = [ffi.NULL if one is None else _transform(one) for one in (show, find)]
+        if lib.spl_stream_import(self._handle, importer, exporter, raw, len(raw), *handles) < 0:
+            raise MemoryError
+
     def permissions(self, permissions: Permissions) -> Any:
         """A permission set in the data plane; lives as long as the core. Raises MemoryError."""
         handle = lib.spl_perms_new(self._handle)

@@ -66,7 +66,10 @@ int spl_conn_permit(spl_core *k, uint64_t handle, spl_perms *perms, const char *
             forbid(k, c, s, who, len); /* another one may have moved to this place */
             continue;
         }
-        if (s) s->filtered = perms && permissions_needs_filter(perms, s->subject, s->subject_len, queue, s->queue_len);
+        if (s) {
+            bool filtered = perms && permissions_needs_filter(perms, s->subject, s->subject_len, queue, s->queue_len);
+            s->special = filtered ? SUB_FILTERED : 0;
+        }
         i++;
     }
     end_of_command(k);

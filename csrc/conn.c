@@ -1,5 +1,6 @@
 /* Connections: their table, their subscriptions by sid, and closing by mark. */
 #include "core.h"
+#include "import.h"
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,6 +155,11 @@ int conn_add_sub(struct core *k, struct conn *c, struct sub *s)
     }
     s->owner = c;
     if (sublist_insert(c->acc->subs, s) < 0) return -1;
+    if (c->acc->streams && shadows_cast(k, c->acc, s) < 0) {
+        sublist_remove(c->acc->subs, s);
+        mesh_interest_changed(k, c->acc);
+        return -1;
+    }
     sid_put(c->sids, c->sid_cap, s);
     c->nsubs++;
     c->acc->nsubs++;
@@ -179,6 +185,7 @@ static void sid_remove(struct conn *c, struct sub *s)
 
 static void sub_unlink(struct core *k, struct account *a, struct sub *s)
 {
+    if (s->shadows) shadows_drop(k, s);
     sublist_remove(a->subs, s);
     a->nsubs--;
     k->stats.subscriptions--;

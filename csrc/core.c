@@ -1,5 +1,6 @@
 /* The core: creation, accounts, permission sets, and the commands of its owner. */
 #include "core.h"
+#include "import.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -82,11 +83,13 @@ void spl_free(spl_core *k)
     for (uint32_t i = 0; i < k->naccounts; i++) {
         sublist_free(k->accounts[i]->subs);
         mappings_free(k->accounts[i]->mappings);
+        imports_free(k->accounts[i]);
         free(k->accounts[i]->name);
         free(k->accounts[i]);
     }
     for (uint32_t i = 0; i < k->nperms; i++) permissions_release(k->perms[i]);
     permissions_release(k->no_auth_perms);
+    imports_forget_shown(k);
     mesh_free(k);
     monitor_free(k);
     output_pool_free(k);

@@ -75,6 +75,7 @@ struct account {
     uint32_t id, name_len;
     char *name;
     struct sublist *subs;
+    struct stream_import *streams;
     struct mappings *mappings;                /* of what its clients publish; NULL: none */
     const uint64_t *generation;               /* of subs */
     bool dirty_queued;                        /* in core->dirty_accounts */
@@ -91,6 +92,9 @@ struct feed {
     struct chunk *wire, *wire_last; /* translated output that the kernel has not taken */
     size_t wire_bytes;
 };
+
+/* Subscriptions that are more than a copy for their owner. */
+enum sub_special { SUB_FILTERED = 1, SUB_SHADOW = 2, SUB_SERVICE = 4, SUB_RESPONSE = 8 };
 
 struct responses; /* allow_responses: reply subjects this connection may publish to */
 
@@ -215,6 +219,7 @@ struct core {
     uint64_t now_ns, urgent_ns; /* when somebody last sent what does not belong to a burst */
     struct sub **dead;
     uint32_t ndead, cap_dead;
+    struct shown *shown;    /* import.c: the last subject of a stream import */
     uint32_t stall_ms;      /* set by delivery: the producer being served should pause this long */
     struct peer *full_peer; /* set by delivery: the producer must wait for this peer */
     bool full_owner;        /* set by delivery: the producer must wait until the owner has drained a fed connection */

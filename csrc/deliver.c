@@ -5,6 +5,7 @@
  */
 #include "bytes.h"
 #include "core.h"
+#include "import.h"
 #include "quote.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,15 +37,10 @@ static void trace_delivery(struct core *k, struct conn *c, const struct sub *s, 
     if (s->dead) event_log(k, c, 2, "<-> [DELSUB %.*s]", (int)s->sid_len, s->sid);
 }
 
-/* One subscription's copy. False if it does not want it (closed, its own message without echo, denied). */
-static inline bool deliver_sub(struct core *k, struct sub *s, const struct message *m)
+/* The frame of one subscription's copy. False if its owner cannot take it. */
+static inline bool deliver_frame(struct core *k, struct sub *s, const struct message *m)
 {
     struct conn *c = s->owner;
-    if (unlikely(s->dead || c->closed)) return false;
-    if (unlikely(c == m->from && !c->echo)) return false;
-    if (unlikely(s->filtered) &&
-        !permissions_can_deliver(c->perms, m->subject, m->subject_len, s->subject + s->subject_len, s->queue_len))
-        return false;
     if (unlikely(c->blocked) && k->cfg.no_stall && output_lags(k, c)) return false;
     bool strip = unlikely(m->with_headers && !c->headers);
     size_t n = 7 + m->subject_len + s->sid_len + m->head_len + m->body_len; /* "HMSG " and two blanks */
@@ -102,6 +98,34 @@ static inline bool deliver_sub(struct core *k, struct sub *s, const struct messa
     }
     if (unlikely(k->trace)) trace_delivery(k, c, s, m, strip);
     return true;
+}
+
+static bool filtered(const struct sub *s, const struct message *m)
+{
+    const struct conn *c = s->owner;
+    return s->special & SUB_FILTERED &&
+           !permissions_can_deliver(c->perms, m->subject, m->subject_len, s->subject + s->subject_len, s->queue_len);
+}
+
+/* A subscription of another account, or one of which some subjects are denied. */
+static __attribute__((noinline)) bool deliver_special(struct core *k, struct sub *s, const struct message *m)
+{
+    if (!(s->special & SUB_SHADOW)) return !filtered(s, m) && deliver_frame(k, s, m);
+    const struct shadow *shadow = (const struct shadow *)s;
+    struct message shown = *m;
+    shown.subject = shadow_subject(k, shadow, m->subject, m->subject_len, &shown.subject_len);
+    struct sub *caster = shadow->caster;
+    return shown.subject && !caster->dead && !filtered(caster, &shown) && deliver_frame(k, caster, &shown);
+}
+
+/* One subscription's copy. False if it does not want it (closed, its own message without echo, denied). */
+static inline bool deliver_sub(struct core *k, struct sub *s, const struct message *m)
+{
+    struct conn *c = s->owner;
+    if (unlikely(s->dead || c->closed)) return false;
+    if (unlikely(c == m->from && !c->echo)) return false;
+    if (unlikely(s->special)) return deliver_special(k, s, m);
+    return deliver_frame(k, s, m);
 }
 
 /* One local member of a group, beginning anywhere; false if none accepts. */

@@ -6,6 +6,7 @@
  */
 #include "bytes.h"
 #include "core.h"
+#include "import.h"
 #include "quote.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -181,7 +182,8 @@ static void do_sub(struct core *k, struct conn *c, const char *line, size_t n)
         memcpy(s->subject, subject.p, subject.n);
         memcpy(s->subject + subject.n, queue.p, queue.n);
         memcpy(s->sid, sid.p, sid.n);
-        s->filtered = c->perms && permissions_needs_filter(c->perms, subject.p, subject.n, queue.p, queue.n);
+        if (c->perms && permissions_needs_filter(c->perms, subject.p, subject.n, queue.p, queue.n))
+            s->special = SUB_FILTERED;
         if (conn_add_sub(k, c, s) < 0) {
             free(s);
             conn_close(k, c, READ_ERROR);
@@ -190,6 +192,7 @@ static void do_sub(struct core *k, struct conn *c, const char *line, size_t n)
         if (k->peers_up) {
             uint64_t batch = sublist_announced(c->acc->subs, s, k->batch_seq + 1);
             if (batch > c->barrier) c->barrier = batch;
+            if (s->shadows && (batch = shadows_announced(k, s)) > c->barrier) c->barrier = batch;
         }
     }
     if (c->verbose) conn_ok(k, c);

@@ -99,6 +99,10 @@ int spl_transform_step(spl_transform *transform, int kind, const char *text, siz
 /* Subject mappings: an entry, then its destinations, each up to so many percent of the entry's messages. 0 or -1. */
 int spl_mapping(spl_core *core, int account, const char *source, size_t len);
 int spl_mapping_to(spl_core *core, int account, spl_transform *to, uint32_t upto);
+/* A stream import: `to` is the importer's pattern. `show` makes the importer's subject of the exporter's, `find` the other way round
+ * (for patterns, too); both NULL if they are the same. Only before there are subscriptions. 0 or -1. */
+int spl_stream_import(spl_core *core, int importer, int exporter, const char *to, size_t to_len, spl_transform *show,
+                      spl_transform *find);
 /* Permission sets; list: 0 publish allow, 1 publish deny, 2 subscribe allow, 3 subscribe deny. Freed with the core, or when it was
  * dropped and no connection has it any more. */
 spl_perms *spl_perms_new(spl_core *core);

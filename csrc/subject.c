@@ -88,6 +88,26 @@ bool subject_collides(const char *a, size_t na, const char *b, size_t nb)
     }
 }
 
+size_t subject_intersect(const char *a, size_t na, const char *b, size_t nb, char *out)
+{
+    size_t i = 0, j = 0, len = 0;
+    for (;;) {
+        size_t ie = token_end(a, i, na), je = token_end(b, j, nb);
+        bool a_rest = ie - i == 1 && a[i] == '>' && ie == na, b_rest = je - j == 1 && b[j] == '>' && je == nb;
+        const char *from = a + i;
+        size_t n = a_rest ? 0 : b_rest ? na - i : ie - i;
+        if (a_rest) from = b + j, n = nb - j;
+        if (!a_rest && !b_rest && n == 1 && *from == '*') from = b + j, n = je - j;
+        if (out) memcpy(out + len, from, n);
+        len += n;
+        if (a_rest || b_rest || ie == na || je == nb) return len;
+        if (out) out[len] = '.';
+        len++;
+        i = ie + 1;
+        j = je + 1;
+    }
+}
+
 /* A multiply that folds its upper half in: the mixing step of both hashes. */
 static inline uint64_t fold(uint64_t a, uint64_t b)
 {

@@ -21,6 +21,8 @@ size_t subject_tokens(const char *s, size_t n);
 bool subject_matches(const char *pattern, size_t np, const char *subject, size_t ns);
 /* Is there any literal subject that both patterns match? */
 bool subject_collides(const char *a, size_t na, const char *b, size_t nb);
+/* What both patterns match, which must collide, as a pattern. Returns its length, at most na + nb; `out` may be NULL. */
+size_t subject_intersect(const char *a, size_t na, const char *b, size_t nb, char *out);
 /* 32-bit hash of bytes (FNV-like or better), and its 64-bit sibling for the interest digest. */
 uint32_t hash32(const char *s, size_t n);
 uint64_t hash64(const char *s, size_t n, uint64_t seed);

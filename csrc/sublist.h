@@ -26,6 +26,8 @@
 struct qgroup;
 struct node_interest;
 
+#define SUB_HIDDEN 128 /* in sub->special: our own affair, peers are not told of it */
+
 /* A subscription. Owned (allocated and freed) by the caller; the sublist only links it. */
 struct sub {
     void *owner;              /* the connection */
@@ -33,10 +35,11 @@ struct sub {
     struct qgroup *group;     /* sublist's: NULL for a plain subscription */
     uint32_t slot;            /* sublist's: index within plain[] or members[] */
     bool dead;                /* caller's: skip at delivery, removed at the end of the turn */
-    bool filtered;            /* caller's, with all below: some of what it matches must not be delivered */
-    uint16_t sid_len;
+    uint8_t special;          /* caller's, but for SUB_HIDDEN: delivery must look closer */
+    uint16_t sid_len;         /* caller's, with all below */
     uint64_t delivered, max;
-    char *subject; /* caller's own copy, subject_len bytes; queue follows it (queue_len bytes, 0 = plain) */
+    struct shadow *shadows; /* what it casts on other accounts */
+    char *subject;          /* caller's own copy, subject_len bytes; queue follows it (queue_len bytes, 0 = plain) */
     uint16_t subject_len, queue_len;
     uint32_t sid_hash;
     char *sid;

@@ -7,6 +7,7 @@ from broker.core import Core
 from broker.options import Options
 from broker.options.model import GLOBAL_ACCOUNT
 from broker.options.sections import SubjectMapping
+from broker.options.sharing import stream_shape
 from broker.options.transforms import Transform, compile_transform, numbered
 
 
@@ -25,6 +26,13 @@ def set_up_accounts(core: Core, options: Options) -> dict[str, int]:
             limits.max_subscriptions,
             limits.max_payload,
         )
+    for account in options.accounts:
+        for one in account.imports:
+            if one.kind == "stream":
+                shape = stream_shape(one)
+                core.stream_import(
+                    numbers[account.name], numbers[one.account], shape.local, shape.show, shape.find
+                )
     cluster = options.cluster.name if options.cluster is not None else ""
     tables = [(GLOBAL_ACCOUNT, options.mappings), *((one.name, one.mappings) for one in options.accounts)]
     for name, mappings in tables:

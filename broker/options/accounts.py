@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal
 
 from broker.options import schema
 from broker.options.authorization import is_subject, read_permissions, read_users
@@ -23,6 +23,7 @@ from broker.options.report import (
     type_name,
 )
 from broker.options.sections import AccountLimits, AccountOptions, Export, Import
+from broker.options.sharing import Sharing, wrong_export
 
 _RESERVED: Final = frozenset(("$G",))
 _ACCOUNT_KEYS: Final = (
@@ -51,9 +52,6 @@ _EXPORT_KEYS: Final = (
     *("response_max_time", "response_time", "accounts", "latency", "account_token_position", "allow_trace"),
 )
 _IMPORT_KEYS: Final = ("stream", "service", "prefix", "to", "share", "allow_trace")
-
-# (account, kind, subject) to who may import, None for everybody
-_Exports: TypeAlias = dict[tuple[str, str, str], list[str] | None]
 
 
 @dataclass(slots=True)
@@ -85,7 +83,7 @@ def read_accounts(node: Node, options: Options, report: Report) -> None:
             options.accounts.append(account)
             _read_account(account, item.value, options, sharing, report)
     if len(report.errors) == before:
-        _check_sharing(node, {account.name for account in options.accounts}, sharing, report)
+        _check_sharing(node, options.accounts, sharing, report)
 
 
 def _read_names(names: list[Node], options: Options, report: Report) -> None:
@@ -442,51 +440,33 @@ def _read_source(kind: Literal["stream", "service"], node: Node, report: Report)
 # -- what needs all accounts ------------------------------------------------------------------------------------------
 
 
-def _check_sharing(node: Node, names: set[str], sharing: _Sharing, report: Report) -> None:
-    """Whether exports and imports name accounts that exist. Mistakes have the place of the section, as upstream."""
-    for _, export in sharing.exports:
-        for name in export.accounts or ():
-            if name not in names:
-                report.error(node, f"{quote(name)} account not defined for {export.kind} export")
-        if export.latency_subject and export.response_type != "single":
-            subject, latency = quote(export.subject), quote(export.latency_subject)
-            report.error(
-                node,
-                f"Error adding service latency sampling for {subject} on subject {latency}: "
-                "bad service response type",
-            )
-    exports: _Exports = {
-        (account.name, export.kind, export.subject): export.accounts for account, export in sharing.exports
-    }
-    for account, found in sharing.imports:
-        if found.account not in names:
-            report.error(node, f"{quote(found.account)} account not defined for {found.kind} import")
-        elif not _is_exported(found, account.name, exports):
-            report.error(
-                node,
-                f"Error adding {found.kind} import {quote(found.subject)}: "
-                f"{found.kind} import not authorized",
-            )
+def _check_sharing(node: Node, accounts: list[AccountOptions], found: _Sharing, report: Report) -> None:
+    """Whether exports and imports fit each other. Mistakes have the place of the section, as upstream."""
+    names = {account.name for account in accounts}
+    for kind in ("stream", "service"):
+        for _, export in found.exports:
+            if export.kind == kind:
+                _check_export(node, export, names, report)
+    sharing = Sharing(accounts)
+    for kind in ("stream", "service"):
+        for account, one in found.imports:
+            if one.kind != kind:
+                continue
+            if one.account not in names:
+                report.error(node, f"{quote(one.account)} account not defined for {kind} import")
+            elif error := sharing.add(account, one):
+                report.error(node, error)
 
 
-def _is_exported(found: Import, importer: str, exports: _Exports) -> bool:
-    """Whether some export of the other account covers the subject and is open to the importer."""
-    return any(
-        (account, kind) == (found.account, found.kind)
-        and _covers(subject, found.subject)
-        and (allowed is None or importer in allowed)
-        for (account, kind, subject), allowed in exports.items()
-    )
-
-
-def _covers(pattern: str, subject: str) -> bool:
-    """Whether every subject that ``subject`` matches is one that ``pattern`` matches."""
-    wanted, tokens = pattern.split("."), subject.split(".")
-    for index, token in enumerate(wanted):
-        if token == ">":
-            return len(tokens) > index
-        if index >= len(tokens) or tokens[index] == ">":
-            return False
-        if token not in ("*", tokens[index]):
-            return False
-    return len(wanted) == len(tokens)
+def _check_export(node: Node, export: Export, names: set[str], report: Report) -> None:
+    for name in export.accounts or ():
+        if name not in names:
+            report.error(node, f"{quote(name)} account not defined for {export.kind} export")
+    if error := wrong_export(export):
+        report.error(node, error)
+    if export.latency_subject and export.response_type != "single":
+        subject, latency = quote(export.subject), quote(export.latency_subject)
+        report.error(
+            node,
+            f"Error adding service latency sampling for {subject} on subject {latency}: bad service response type",
+        )

@@ -44,8 +44,8 @@ def unsupported_features(options: Options) -> list[str]:
             found.append("latency (service latency)")
         if account.trace_dest:
             found.append("msg_trace (message traces)")
-        if account.exports or account.imports:
-            found.append("exports and imports")
+        if any(one.kind == "service" for one in account.imports):
+            found.append("service imports")
     return [*dict.fromkeys(found), *options.foreign]
 
 
