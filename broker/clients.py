@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from broker import core as plane
+from broker.accounts.identity import identity, sharing_accounts
 from broker.accounts.names import system_account
 from broker.accounts.setup import set_up_accounts
 from broker.auth import Accepted, Authenticator, Fate, NeedsBcrypt, Rejected, fate, verify_bcrypt
@@ -54,6 +55,7 @@ class Clients:
         "_options",
         "_pool",
         "_sets",
+        "_sharing",
         "_system",
         "_wake",
     )
@@ -77,8 +79,9 @@ class Clients:
         self._links: Links | None = None
         self._loop = asyncio.get_running_loop()
         self._pool: ThreadPoolExecutor | None = None
-        self._accounts = set_up_accounts(core, options)
+        self._accounts = set_up_accounts(core, options, info.server_name)
         self._system = system_account(options)
+        self._sharing = sharing_accounts(options)
         self._max_payloads = {account.name: account.limits.max_payload for account in options.accounts}
         self._sets: Sets = {}
         self._generation = 0  # of the configuration
@@ -210,6 +213,11 @@ class Clients:
             if known is None:
                 return
             after_pong = self._account_info(event.conn, known, verdict.account)
+        if verdict.account in self._sharing:
+            known = self._core.info(event.conn)
+            if known is None:
+                return
+            self._core.identify(event.conn, identity(known, connect, verdict.user))
         self._core.accept(
             event.conn,
             self._accounts[verdict.account],

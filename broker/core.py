@@ -7,7 +7,7 @@ this module.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -83,6 +83,7 @@ class ConnInfo:
     out_bytes: int
     pending: int
     flags: int
+    start_ns: int  # since 1970
     meta: bytes
     cookie: bytes
 
@@ -256,6 +257,36 @@ class Core:
         if lib.spl_stream_import(self._handle, importer, exporter, raw, len(raw), *handles) < 0:
             raise MemoryError
 
+    def service_export(self, account: int, streamed: bool, threshold: float) -> int:
+        """The number of a new export; threshold 0: the default, else seconds. Raises MemoryError."""
+        number = int(lib.spl_service_export(self._handle, account, streamed, int(threshold * 1000)))
+        if number < 0:
+            raise MemoryError
+        return number
+
+    def service_import(
+        self, importer: int, exporter: int, export: int, local: str, target: Transform | None, share: bool
+    ) -> None:
+        """Requests of the importer's clients to ``local`` go to the exporter. Raises MemoryError."""
+        raw = _bytes(local)
+        handle = ffi.NULL if target is None else _transform(target)
+        if lib.spl_service_import(self._handle, importer, exporter, export, raw, len(raw), handle, share) < 0:
+            raise MemoryError
+
+    def labels(self, accounts: Mapping[int, str], system: int, where: str) -> None:
+        """What services are told: the accounts' names, and the server, as JSON. Raises MemoryError."""
+        for account, label in accounts.items():
+            raw = _bytes(label)
+            if lib.spl_account_label(self._handle, account, raw, len(raw)) < 0:
+                raise MemoryError
+        raw = _bytes(where)
+        if lib.spl_where(self._handle, system, raw, len(raw)) < 0:
+            raise MemoryError
+
+    def identify(self, conn: int, parts: bytes) -> None:
+        """What services that may know it are told of a client."""
+        lib.spl_conn_identity(self._handle, conn, parts, len(parts))
+
     def permissions(self, permissions: Permissions) -> Any:
         """A permission set in the data plane; lives as long as the core. Raises MemoryError."""
         handle = lib.spl_perms_new(self._handle)
@@ -329,6 +360,7 @@ class Core:
             i.out_bytes,
             i.pending,
             i.flags,
+            i.start_ns,
             ffi.unpack(i.meta, i.meta_len) if i.meta_len else b"",
             ffi.unpack(i.cookie, i.cookie_len) if i.cookie_len else b"",
         )

@@ -1,5 +1,7 @@
 /* Accounts and their clients: binding, and the limits that hold for all connections of an account on all workers. */
 #include "core.h"
+#include <stdlib.h>
+#include <string.h>
 
 static void least(int64_t *limit, int64_t other)
 {
@@ -93,4 +95,34 @@ int spl_mapping_to(spl_core *k, int account, spl_transform *to, uint32_t upto)
 {
     struct account *a = account_get(k, (uint32_t)account);
     return a && a->mappings ? mappings_to(a->mappings, to, upto) : -1;
+}
+
+/* ---- what services are told of their clients ---- */
+
+static int keep(char **at, uint32_t *len, const char *text, size_t n)
+{
+    char *copy = malloc(n + 1);
+    if (!copy) return -1;
+    memcpy(copy, text, n);
+    free(*at);
+    *at = copy, *len = (uint32_t)n;
+    return 0;
+}
+
+int spl_account_label(spl_core *k, int account, const char *json, size_t len)
+{
+    struct account *a = account_get(k, (uint32_t)account);
+    return a ? keep(&a->label, &a->label_len, json, len) : -1;
+}
+
+int spl_where(spl_core *k, int system_account, const char *json, size_t len)
+{
+    k->system_account = system_account;
+    return keep(&k->where, &k->where_len, json, len);
+}
+
+int spl_conn_identity(spl_core *k, uint64_t handle, const char *parts, size_t len)
+{
+    struct conn *c = conn_by_handle(k, handle);
+    return c ? keep(&c->identity, &c->identity_len, parts, len) : -1;
 }

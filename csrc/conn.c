@@ -1,6 +1,8 @@
 /* Connections: their table, their subscriptions by sid, and closing by mark. */
+#include "answers.h"
 #include "core.h"
 #include "import.h"
+#include "service.h"
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
@@ -190,6 +192,7 @@ static void sub_unlink(struct core *k, struct account *a, struct sub *s)
     a->nsubs--;
     k->stats.subscriptions--;
     mesh_interest_changed(k, a);
+    if (a->services && a->services->own) service_interest_lost(k, a, s->subject, s->subject_len);
     free(s);
 }
 
@@ -290,6 +293,7 @@ static void conn_free(struct core *k, struct conn *c)
     free(c->cookie);
     free(c->about);
     free(c->after_pong);
+    free(c->identity);
     free(c->sids);
     responses_free(c);
     permissions_release(c->perms);

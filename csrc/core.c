@@ -1,6 +1,7 @@
 /* The core: creation, accounts, permission sets, and the commands of its owner. */
 #include "core.h"
 #include "import.h"
+#include "service.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -49,6 +50,7 @@ spl_core *spl_new(const struct spl_config *cfg)
     k->epfd = k->timerfd = -1;
     for (int i = 0; i < MAX_PEERS; i++) k->handoff[i] = -1;
     k->min_acked = UINT64_MAX;
+    k->system_account = -1;
     k->keep_max = READ_MAX + (size_t)cfg->max_control_line;
     k->now = clock_ms();
     struct conn *timer = NULL;
@@ -80,7 +82,9 @@ void spl_free(spl_core *k)
         c->next_dying = k->grave, k->grave = c, c->dirty = false;
     }
     conn_empty_grave(k);
+    services_free(k);
     for (uint32_t i = 0; i < k->naccounts; i++) {
+        free(k->accounts[i]->label);
         sublist_free(k->accounts[i]->subs);
         mappings_free(k->accounts[i]->mappings);
         imports_free(k->accounts[i]);
@@ -90,6 +94,8 @@ void spl_free(spl_core *k)
     for (uint32_t i = 0; i < k->nperms; i++) permissions_release(k->perms[i]);
     permissions_release(k->no_auth_perms);
     imports_forget_shown(k);
+    free(k->special);
+    free(k->where);
     mesh_free(k);
     monitor_free(k);
     output_pool_free(k);
@@ -373,6 +379,7 @@ int spl_conn_get(spl_core *k, uint64_t handle, struct spl_conn_info *out)
     out->cid = c->cid, out->port = c->port, out->subs = c->nsubs;
     out->in_msgs = c->in_msgs, out->in_bytes = c->in_bytes, out->out_msgs = c->out_msgs, out->out_bytes = c->out_bytes;
     out->pending = output_pending(c);
+    out->start_ns = c->start_ns;
     out->meta = c->meta, out->meta_len = c->meta_len, out->cookie = c->cookie, out->cookie_len = c->cookie_len;
     out->flags = (c->open ? SPL_BOUND : 0u) | (c->connected ? SPL_CONNECTED : 0u) | (c->ponged ? SPL_PONGED : 0u);
     conn_ip(c, out->ip);

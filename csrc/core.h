@@ -59,7 +59,8 @@ enum kind {
     KIND_HANDOFF,
     KIND_TIMER,
     KIND_WATCH,
-    KIND_LINGER
+    KIND_LINGER,
+    KIND_INTERNAL /* owns the subscriptions of service imports, and their timer */
 };
 
 /* Why a connection's input is not being parsed (a bit each). */
@@ -76,6 +77,9 @@ struct account {
     char *name;
     struct sublist *subs;
     struct stream_import *streams;
+    struct services *services; /* answers.h: of accounts that take part in services */
+    char *label;               /* its name as JSON */
+    uint32_t label_len;
     struct mappings *mappings;                /* of what its clients publish; NULL: none */
     const uint64_t *generation;               /* of subs */
     bool dirty_queued;                        /* in core->dirty_accounts */
@@ -152,6 +156,8 @@ struct conn {
     uint8_t family;
     uint8_t addr[16];
     uint32_t meta_len, cookie_len, after_pong_len;
+    char *identity; /* what services that may know are told of it */
+    uint32_t identity_len;
     char *meta, *cookie, *after_pong;
     /* for monitoring */
     int64_t start_ns; /* since 1970 */
@@ -196,7 +202,9 @@ struct message {
     size_t body_len; /* with CRLF; what follows head */
     size_t total;    /* headers and payload */
     bool with_headers;
-    bool joined; /* head and body are contiguous */
+    bool joined;           /* head and body are contiguous */
+    uint32_t line_len;     /* not 0: head holds the headers, too; behind a control line of this length */
+    const struct hop *way; /* service.h: the accounts that it has crossed; NULL: none */
 };
 
 struct core {
@@ -219,6 +227,13 @@ struct core {
     uint64_t now_ns, urgent_ns; /* when somebody last sent what does not belong to a burst */
     struct sub **dead;
     uint32_t ndead, cap_dead;
+    struct conn *internal;
+    struct answers *answers;
+    struct sub **special; /* met by the message that is being delivered, and dealt with after it */
+    uint32_t nspecial, cap_special;
+    int64_t system_account;
+    char *where; /* the server as clients' services see it: JSON */
+    uint32_t where_len;
     struct shown *shown;    /* import.c: the last subject of a stream import */
     uint32_t stall_ms;      /* set by delivery: the producer being served should pause this long */
     struct peer *full_peer; /* set by delivery: the producer must wait for this peer */
@@ -355,6 +370,7 @@ void client_pongs(struct core *k, struct conn *c); /* pong_at has come */
 
 /* deliver.c */
 void deliver_publish(struct core *k, struct conn *c, struct message *m);
+bool deliver_message(struct core *k, struct message *m); /* within m->acc, to all; whether anybody got it */
 void deliver_from_peer(struct core *k, struct message *m, const char *queues, uint32_t nqueues, bool queue_only,
                        uint64_t tried);
 

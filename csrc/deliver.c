@@ -7,6 +7,7 @@
 #include "core.h"
 #include "import.h"
 #include "quote.h"
+#include "service.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +34,9 @@ static void trace_delivery(struct core *k, struct conn *c, const struct sub *s, 
     if (headers) n += snprintf(line + n, sizeof line - (size_t)n, "%u ", m->hdr_len);
     n += snprintf(line + n, sizeof line - (size_t)n, "%zu", m->total - skip);
     trace_out(k, c, headers ? "HMSG" : "MSG", line, (size_t)n);
-    trace_payload(k, c, false, m->payload + skip, m->total - skip, headers ? m->hdr_len : 0);
+    if (m->line_len) headers = false, skip = m->hdr_len; /* they are not in one piece with the data */
+    const char *shown = m->body + m->body_len - 2 - (m->total - skip);
+    trace_payload(k, c, false, shown, m->total - skip, headers ? m->hdr_len : 0);
     if (s->dead) event_log(k, c, 2, "<-> [DELSUB %.*s]", (int)s->sid_len, s->sid);
 }
 
@@ -73,7 +76,7 @@ static inline bool deliver_frame(struct core *k, struct sub *s, const struct mes
         }
         w = put_number(w, counted);
         w = put(w, "\r\n", 2);
-        w = put(w, m->payload + m->hdr_len, counted + 2);
+        w = put(w, m->body + m->body_len - 2 - counted, counted + 2);
     }
     c->wp = w;
     c->out_msgs++;
@@ -107,9 +110,32 @@ static bool filtered(const struct sub *s, const struct message *m)
            !permissions_can_deliver(c->perms, m->subject, m->subject_len, s->subject + s->subject_len, s->queue_len);
 }
 
+/* What leads to other accounts waits until this message has been delivered in its own: nobody may walk a result meanwhile. */
+static void special_push(struct core *k, struct sub *s)
+{
+    if (k->nspecial == k->cap_special) {
+        uint32_t cap = k->cap_special ? k->cap_special * 2 : 16;
+        struct sub **more = realloc(k->special, cap * sizeof *more);
+        if (!more) return; /* as if nobody were there */
+        k->special = more, k->cap_special = cap;
+    }
+    k->special[k->nspecial++] = s;
+}
+
+static __attribute__((noinline)) bool special_run(struct core *k, uint32_t mark, const struct message *m)
+{
+    bool delivered = false;
+    while (k->nspecial > mark) delivered |= service_deliver(k, k->special[--k->nspecial], m);
+    return delivered;
+}
+
 /* A subscription of another account, or one of which some subjects are denied. */
 static __attribute__((noinline)) bool deliver_special(struct core *k, struct sub *s, const struct message *m)
 {
+    if (s->special & (SUB_SERVICE | SUB_RESPONSE)) {
+        special_push(k, s);
+        return false;
+    }
     if (!(s->special & SUB_SHADOW)) return !filtered(s, m) && deliver_frame(k, s, m);
     const struct shadow *shadow = (const struct shadow *)s;
     struct message shown = *m;
@@ -177,6 +203,7 @@ static int deliver_group(struct core *k, struct match_group *g, const struct mes
 static bool deliver_all(struct core *k, const struct match *r, struct message *m)
 {
     bool delivered = false;
+    uint32_t mark = k->nspecial;
     uint32_t n = r->nplain;
     struct sub **plain = r->plain;
     for (uint32_t i = 0; i < n; i++) {
@@ -184,7 +211,10 @@ static bool deliver_all(struct core *k, const struct match *r, struct message *m
         delivered |= deliver_sub(k, plain[i], m);
     }
     uint64_t peers = r->peers & k->peers_up;
-    if (likely(!peers && !r->ngroups)) return delivered;
+    if (likely(!peers && !r->ngroups)) {
+        if (unlikely(k->nspecial != mark)) delivered |= special_run(k, mark, m);
+        return delivered;
+    }
     struct match_group *chosen[GROUPS_AT_ONCE];
     int to[GROUPS_AT_ONCE];
     for (uint32_t from = 0; from < r->ngroups || peers; from += GROUPS_AT_ONCE) {
@@ -202,12 +232,20 @@ static bool deliver_all(struct core *k, const struct match *r, struct message *m
             for (uint32_t i = 0; i < some; i++)
                 if (to[i] == (int)p) chosen[nq++] = &r->groups[from + i];
             /* A group may come back to us if nobody there takes it, but not to a publisher who wants no echo. */
-            mesh_send(k, p, m, chosen, nq, !(peers >> p & 1), m->from->echo ? 0 : 1ull << k->cfg.index);
+            bool comes_back = !m->from || m->from->echo || m->way;
+            mesh_send(k, p, m, chosen, nq, !(peers >> p & 1), comes_back ? 0 : 1ull << k->cfg.index);
         }
         delivered |= peers != 0;
         peers = 0;
     }
+    if (unlikely(k->nspecial != mark)) delivered |= special_run(k, mark, m);
     return delivered;
+}
+
+bool deliver_message(struct core *k, struct message *m)
+{
+    const struct match *r = sublist_match(m->acc->subs, m->subject, m->subject_len);
+    return r && deliver_all(k, r, m);
 }
 
 /* ---- what a client may not publish ---- */
@@ -348,6 +386,7 @@ void deliver_from_peer(struct core *k, struct message *m, const char *queues, ui
 {
     const struct match *r = sublist_match(m->acc->subs, m->subject, m->subject_len);
     if (!r) return;
+    uint32_t mark = k->nspecial;
     if (!queue_only)
         for (uint32_t i = 0; i < r->nplain; i++) deliver_sub(k, r->plain[i], m);
     for (uint32_t q = 0; q < nqueues; q++) {
@@ -370,4 +409,5 @@ void deliver_from_peer(struct core *k, struct message *m, const char *queues, ui
             break;
         }
     }
+    if (unlikely(k->nspecial != mark)) special_run(k, mark, m);
 }

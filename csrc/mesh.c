@@ -590,7 +590,7 @@ void mesh_send(struct core *k, uint32_t peer, const struct message *m, struct ma
                     .account = p->theirs[id],
                     .subject_len = m->subject_len,
                     .reply_len = m->reply_len,
-                    .head_len = m->head_len,
+                    .head_len = m->line_len ? m->line_len : m->head_len,
                     .hdr_len = m->hdr_len,
                     .queues_len = (uint32_t)queues_len,
                     .nqueues = nqueues,

@@ -55,6 +55,7 @@ struct spl_event {
 
 struct spl_conn_info {
     uint64_t cid, in_msgs, in_bytes, out_msgs, out_bytes, pending;
+    int64_t start_ns;
     uint32_t subs, port, meta_len, cookie_len, flags;
     char ip[48];
     const char *meta;   /* what spl_conn_accept was given */
@@ -103,6 +104,16 @@ int spl_mapping_to(spl_core *core, int account, spl_transform *to, uint32_t upto
  * (for patterns, too); both NULL if they are the same. Only before there are subscriptions. 0 or -1. */
 int spl_stream_import(spl_core *core, int importer, int exporter, const char *to, size_t to_len, spl_transform *show,
                       spl_transform *find);
+/* Services. An export has a number within its account; `streamed` answers end with an empty one; threshold 0: the default. An import's
+ * `target` makes the exporter's subject of the local one (NULL: it is the same). The number, 0, or -1. */
+int spl_service_export(spl_core *core, int account, int streamed, uint64_t threshold_ms);
+int spl_service_import(spl_core *core, int importer, int exporter, int number, const char *local, size_t len,
+                       spl_transform *target, int share);
+/* JSON for the header Nats-Request-Info: an account's name; the server (with a comma in front); of a client, what stands before
+ * the account, after it, and after the server, each ended by a line feed. 0 or -1. */
+int spl_account_label(spl_core *core, int account, const char *json, size_t len);
+int spl_where(spl_core *core, int system_account, const char *json, size_t len);
+int spl_conn_identity(spl_core *core, uint64_t conn, const char *parts, size_t len);
 /* Permission sets; list: 0 publish allow, 1 publish deny, 2 subscribe allow, 3 subscribe deny. Freed with the core, or when it was
  * dropped and no connection has it any more. */
 spl_perms *spl_perms_new(spl_core *core);

@@ -256,7 +256,7 @@ static struct qgroup *claim_group(struct claim *c)
 }
 static uint32_t claim_weight(struct claim *c)
 {
-    return c->is_group ? claim_group(c)->nmembers : claim_interest(c)->nplain != 0;
+    return c->is_group ? claim_group(c)->nmembers : claim_interest(c)->nplain > claim_interest(c)->nhidden;
 }
 
 static void claim_check(struct sublist *l, struct claim *c)
@@ -409,9 +409,11 @@ int sublist_insert(struct sublist *l, struct sub *sub)
         }
         sub->slot = g->nmembers;
         g->members[g->nmembers++] = sub;
-    } else if (plain_add(it, sub) != 0) {
+    } else if (it->nhidden == UINT16_MAX || plain_add(it, sub) != 0) {
         interest_settle(l, it);
         return -1;
+    } else if (sub->special & SUB_HIDDEN) {
+        it->nhidden++;
     }
     sub->at = it;
     sub->group = g;
@@ -438,6 +440,7 @@ void sublist_remove(struct sublist *l, struct sub *sub)
         claim_check(l, &g->claim);
         group_release(l, g);
     } else {
+        if (sub->special & SUB_HIDDEN) it->nhidden--;
         it->plain[sub->slot] = it->plain[--it->nplain];
         it->plain[sub->slot]->slot = sub->slot;
         if (it->plain != &it->one) array_shrink(&it->plain, it->nplain, &it->cap_plain, sizeof *it->plain);

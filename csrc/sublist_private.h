@@ -37,6 +37,7 @@ struct node_interest { /* matching looks at the first line only */
     uint32_t ngroups, cap_groups;
     struct trie_ref ref;
     bool wild;
+    uint16_t nhidden; /* of plain: what peers are not told of */
     struct claim claim;
 };
 

@@ -4,6 +4,7 @@
  * put back. Re-arming on every message therefore costs a store.
  */
 #include "core.h"
+#include "service.h"
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timerfd.h>
@@ -108,6 +109,10 @@ static void due(struct core *k, struct conn *c)
         c->resume_at = 0;
         if (c->kind == KIND_LINGER) {
             conn_close(k, c, CLIENT_CLOSED);
+            return;
+        }
+        if (c->kind == KIND_INTERNAL) {
+            service_expire(k);
             return;
         }
         if (c->kind == KIND_LISTENER || c->kind == KIND_MESH_LISTENER) {

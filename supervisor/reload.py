@@ -253,5 +253,10 @@ class Reloads:
 
 def _unsupported(changes: list[Change]) -> str:
     """What nats-server would change and this server cannot, yet."""
-    fields = {change.field for change in changes} & {"accounts", "mappings", "system_account", "no_system_account"}
+    fields = {change.field for change in changes} & {
+        "accounts",
+        "mappings",
+        "system_account",
+        "no_system_account",
+    }
     return f"config reload not supported yet for {', '.join(sorted(fields))}" if fields else ""

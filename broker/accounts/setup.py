@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from broker.accounts.identity import request_labels
 from broker.accounts.names import account_names
 from broker.core import Core
 from broker.options import Options
 from broker.options.model import GLOBAL_ACCOUNT
 from broker.options.sections import SubjectMapping
-from broker.options.sharing import stream_shape
+from broker.options.sharing import matching_export, service_shape, stream_shape
 from broker.options.transforms import Transform, compile_transform, numbered
 
 
-def set_up_accounts(core: Core, options: Options) -> dict[str, int]:
+def set_up_accounts(core: Core, options: Options, server_name: str) -> dict[str, int]:
     """Make every account; returns the data plane's numbers of them by name. MemoryError: no room."""
     numbers = {name: core.account(name) for name in account_names(options)}
     places = {name: place for place, name in enumerate(numbers)}
@@ -26,19 +27,38 @@ def set_up_accounts(core: Core, options: Options) -> dict[str, int]:
             limits.max_subscriptions,
             limits.max_payload,
         )
-    for account in options.accounts:
-        for one in account.imports:
-            if one.kind == "stream":
-                shape = stream_shape(one)
-                core.stream_import(
-                    numbers[account.name], numbers[one.account], shape.local, shape.show, shape.find
-                )
+    _share(core, options, numbers)
+    core.labels(*request_labels(options, numbers, server_name))
     cluster = options.cluster.name if options.cluster is not None else ""
     tables = [(GLOBAL_ACCOUNT, options.mappings), *((one.name, one.mappings) for one in options.accounts)]
     for name, mappings in tables:
         for mapping in mappings:
             core.map_subject(numbers[name], mapping.source, shares(mapping, cluster))
     return numbers
+
+
+def _share(core: Core, options: Options, numbers: dict[str, int]) -> None:
+    """Exports and imports, which have been checked."""
+    known: dict[int, int] = {}  # the data plane's number of an export by its identity
+    for account in options.accounts:
+        for export in account.exports:
+            if export.kind == "service":
+                streamed = export.response_type != "single"
+                number = core.service_export(numbers[account.name], streamed, export.response_threshold)
+                known[id(export)] = number
+    accounts = {account.name: account for account in options.accounts}
+    for account in options.accounts:
+        importer = numbers[account.name]
+        for one in account.imports:
+            exporter = numbers[one.account]
+            if one.kind == "stream":
+                stream = stream_shape(one)
+                core.stream_import(importer, exporter, stream.local, stream.show, stream.find)
+            elif offer := matching_export(accounts[one.account], one):
+                service = service_shape(one)
+                core.service_import(
+                    importer, exporter, known[id(offer)], service.local, service.target, one.share
+                )
 
 
 def shares(mapping: SubjectMapping, cluster: str) -> list[tuple[Transform, int]]:

@@ -44,8 +44,6 @@ def unsupported_features(options: Options) -> list[str]:
             found.append("latency (service latency)")
         if account.trace_dest:
             found.append("msg_trace (message traces)")
-        if any(one.kind == "service" for one in account.imports):
-            found.append("service imports")
     return [*dict.fromkeys(found), *options.foreign]
 
 

@@ -26,15 +26,26 @@ def auth_required(options: Options) -> bool:
 class InfoTemplate:
     """The INFO lines of one server, as bytes that end a line."""
 
-    __slots__ = ("_after", "_before", "_first_before", "_ldm", "_max_payload", "_rest", "_rest_tls_first", "_tail")
+    __slots__ = (
+        "_after",
+        "_before",
+        "_first_before",
+        "_ldm",
+        "_max_payload",
+        "_rest",
+        "_rest_tls_first",
+        "_tail",
+        "server_name",
+    )
 
     def __init__(self, options: Options, server_id: str) -> None:
         """``server_id``: the server's public key. Raises ValueError for a malformed ``client_advertise``."""
         host, port = _advertised(options)
+        self.server_name = options.server_name or server_id
         start = ",".join(
             (
                 f'INFO {{"server_id":{_text(server_id)}',
-                f'"server_name":{_text(options.server_name or server_id)}',
+                f'"server_name":{_text(self.server_name)}',
                 f'"version":"{NATS_VERSION}"',
                 f'"proto":{PROTO}',
                 f'"go":"{RUNTIME}"',

@@ -1,0 +1,52 @@
+"""What services are told about who asks: the parts of the header Nats-Request-Info that are known beforehand.
+
+The data plane puts the header of each request together: account, round trip time, and these.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Final
+
+from broker.accounts.names import system_account
+from broker.core import ConnInfo
+from broker.monitor.encode import time_text
+from broker.options import NkeyUser, Options, User
+from broker.protocol.connect import Connect
+
+_json: Final = json.JSONEncoder(ensure_ascii=False).encode
+_REDACTED: Final = "[REDACTED]"
+
+
+def request_labels(
+    options: Options, numbers: dict[str, int], server_name: str
+) -> tuple[dict[int, str], int, str]:
+    """(names of accounts, number of the system account or -1, the server), as JSON."""
+    names = {number: _json(name) for name, number in numbers.items()}
+    where = _fields({"server": server_name})
+    if options.cluster is not None:
+        where += _fields({"cluster": options.cluster.name})
+    return names, numbers.get(system_account(options), -1), where
+
+
+def sharing_accounts(options: Options) -> frozenset[str]:
+    """The accounts whose clients are shown to services."""
+    return frozenset(
+        account.name for account in options.accounts if any(one.share for one in account.imports)
+    )
+
+
+def identity(known: ConnInfo, connect: Connect, user: User | NkeyUser | None) -> bytes:
+    """A client for services that may know who asks: what stands before the account, after it, after the server."""
+    first = {"start": time_text(known.start_ns), "host": known.ip, "id": known.cid}
+    label = user.nkey if isinstance(user, NkeyUser) else user.name if user is not None else connect.user
+    if not label and connect.auth_token:
+        label = _REDACTED
+    about = {"user": label, "name": connect.name, "lang": connect.lang, "ver": connect.version}
+    last = {"kind": "Client", "client_type": "nats"}
+    return f"{_fields(first)[1:]},\n{_fields(about)}\n{_fields(last)}\n".encode("utf-8", "replace")
+
+
+def _fields(values: Mapping[str, object]) -> str:
+    return "".join(f",{_json(key)}:{_json(value)}" for key, value in values.items() if value)

@@ -1,0 +1,49 @@
+/* What is remembered of requests that crossed accounts, until they have been answered.
+ *
+ *   by name   "_R_.prefix.random" in the exporter's account -> answer     when the responder publishes
+ *   by reply  reply subject in the requester's account      -> answers    when interest in the reply is lost
+ *   by age    in each export, the one that was idle longest first         when the export's threshold is over
+ *   by requester, a list                                                  when a wildcard subscription has gone
+ */
+#ifndef SPLINE_ANSWERS_H
+#define SPLINE_ANSWERS_H
+#include "core.h"
+
+#define ANSWER_NAME 17 /* bytes: _R_.SSSSSS.RRRRRR */
+#define DEFAULT_THRESHOLD (120 * 1000ull)
+
+struct answer {
+    struct answer *next_name, *next_reply;  /* in their buckets */
+    struct answer *older, *younger;         /* in the export */
+    struct answer *previous_own, *next_own; /* of the requester */
+    struct service_export *by;
+    struct account *requester;
+    uint64_t at; /* last activity, ms */
+    uint32_t name_hash, reply_hash, name_len, reply_len;
+    bool streamed;
+    char text[]; /* name, reply */
+};
+struct service_export {
+    struct service_export *next, *next_due; /* of the account; with answers outstanding */
+    struct account *acc;
+    uint64_t threshold;
+    bool streamed, due_listed;
+    struct answer *oldest, *youngest;
+};
+struct services { /* of one account */
+    struct service_export *exports, dialog;
+    struct service_import *imports;
+    struct answer *own; /* answers that its clients wait for */
+    struct sub replies;
+    char prefix[16];
+};
+
+void random_text(struct core *k, char *out, size_t n);
+/* Remember a request; its name begins a->text. NULL: out of memory. */
+struct answer *answer_expect(struct core *k, struct service_export *by, struct account *requester, const char *reply,
+                             size_t n, bool streamed);
+struct answer *answer_find(struct core *k, const struct account *exporter, const char *name, size_t n);
+void answer_renew(struct core *k, struct answer *a);
+void answer_drop(struct core *k, struct answer *a);
+void answers_free(struct core *k);
+#endif

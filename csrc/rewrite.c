@@ -1,0 +1,131 @@
+/* rewrite.c: see rewrite.h.
+ *
+ * The header is Nats-Request-Info, JSON in a fixed order of fields. Whatever a client says in a header of that name is removed,
+ * in any spelling, so that a service may believe it.
+ */
+#include "rewrite.h"
+#include <string.h>
+#include <strings.h>
+
+static const char INFO[] = "Nats-Request-Info:";
+#define INFO_LEN (sizeof INFO - 1)
+
+/* Where the headers are: behind the line if they were rewritten before, else at the start of the payload. */
+static const char *headers_of(const struct message *m) { return m->line_len ? m->head + m->line_len : m->payload; }
+
+static size_t data_len(const struct message *m) { return m->total - (m->with_headers ? m->hdr_len : 0); }
+
+static void line(struct text *out, const struct message *m, const char *reply, size_t n)
+{
+    text_add(out, reply, n);
+    if (n) text_add(out, " ", 1);
+    if (m->with_headers) {
+        text_number(out, m->hdr_len);
+        text_add(out, " ", 1);
+    }
+    text_number(out, m->total);
+    text_add(out, "\r\n", 2);
+}
+
+/* Copy the header lines but for those that are forged, and without the blank line at the end. */
+static void copy_headers(struct text *out, const char *p, size_t n)
+{
+    const char *end = p + n;
+    while (p < end) {
+        const char *lf = memchr(p, '\n', (size_t)(end - p)), *next = lf ? lf + 1 : end;
+        size_t len = (size_t)(next - p);
+        bool blank = len == 2 && p[0] == '\r';
+        bool forged = len >= INFO_LEN && strncasecmp(p, INFO, INFO_LEN) == 0;
+        if (blank && next == end) return;
+        if (!forged) text_add(out, p, len);
+        if (forged) { /* with the lines that continue it */
+            while (next < end && (*next == ' ' || *next == '\t')) {
+                lf = memchr(next, '\n', (size_t)(end - next));
+                next = lf ? lf + 1 : end;
+            }
+        }
+        p = next;
+    }
+}
+
+static void add(struct text *out, const char *s) { text_add(out, s, strlen(s)); }
+
+/* The part with this number of what the owner told about a client: parts end with a line feed. */
+static void identity(struct text *out, const struct conn *c, unsigned part)
+{
+    const char *p = c->identity, *end = p ? p + c->identity_len : p;
+    for (; p && p < end; part--) {
+        const char *lf = memchr(p, '\n', (size_t)(end - p)), *stop = lf ? lf : end;
+        if (!part) {
+            text_add(out, p, (size_t)(stop - p));
+            return;
+        }
+        p = stop + 1;
+    }
+}
+
+static void info(struct text *out, const struct core *k, const struct conn *c, const struct account *via, bool share,
+                 bool where)
+{
+    add(out, "Nats-Request-Info: {");
+    if (share) identity(out, c, 0);
+    add(out, "\"acc\":");
+    text_add(out, c->acc->label, c->acc->label_len);
+    if (via) {
+        add(out, ",\"svc\":");
+        text_add(out, via->label, via->label_len);
+    }
+    if (share) identity(out, c, 1);
+    if (c->rtt_ns) {
+        add(out, ",\"rtt\":");
+        text_number(out, c->rtt_ns);
+    }
+    if (share || where) text_add(out, k->where, k->where_len);
+    if (share) identity(out, c, 2);
+    add(out, "}\r\n\r\n");
+}
+
+static bool point(struct message *m, const struct text *head, size_t line_len, size_t reply_len)
+{
+    if (head->failed || head->len > UINT32_MAX) return false;
+    size_t data = data_len(m);
+    m->body += m->body_len - 2 - data;
+    m->body_len = data + 2;
+    m->head = head->p, m->head_len = (uint32_t)head->len;
+    m->line_len = head->len > line_len ? (uint32_t)line_len : 0;
+    m->payload = m->body; /* of the data alone */
+    m->reply = head->p, m->reply_len = (uint32_t)reply_len;
+    m->joined = false;
+    return true;
+}
+
+bool rewrite_request(struct core *k, struct message *m, const char *reply, size_t n, const struct account *via,
+                     bool share, bool where, struct text *head)
+{
+    if (!k->cfg.headers) return rewrite_reply(m, reply, n, head);
+    struct text headers;
+    text_init(&headers);
+    if (m->with_headers)
+        copy_headers(&headers, headers_of(m), m->hdr_len);
+    else
+        add(&headers, "NATS/1.0\r\n");
+    info(&headers, k, m->from, via, share, where);
+    size_t data = data_len(m);
+    struct message sized = {.with_headers = true, .hdr_len = (uint32_t)headers.len, .total = headers.len + data};
+    line(head, &sized, reply, n);
+    size_t line_len = head->len;
+    text_add(head, headers.p, headers.len);
+    head->failed |= headers.failed;
+    text_free(&headers);
+    if (!point(m, head, line_len, n)) return false;
+    m->with_headers = true, m->hdr_len = sized.hdr_len, m->total = sized.total;
+    return true;
+}
+
+bool rewrite_reply(struct message *m, const char *reply, size_t n, struct text *head)
+{
+    line(head, m, reply, n);
+    size_t line_len = head->len;
+    if (m->with_headers) text_add(head, headers_of(m), m->hdr_len);
+    return point(m, head, line_len, n);
+}

@@ -1,0 +1,205 @@
+/* service.c: see service.h. What is remembered of requests is in answers.c, how their frames change in rewrite.c. */
+#include "service.h"
+#include "answers.h"
+#include "rewrite.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_HOPS 64 /* accounts that one request may cross; a chain of them is C stack */
+
+struct service_import {
+    struct sub sub; /* first */
+    struct service_import *next;
+    struct account *importer;
+    struct service_export *by;
+    struct transform *target; /* NULL: the subject is the same */
+    bool share;
+};
+
+/* ---- set-up ---- */
+
+static bool insert(struct core *k, struct account *a, struct sub *s, const char *subject, size_t n, uint8_t special)
+{
+    s->subject = malloc(n + 1);
+    if (!s->subject) return false;
+    memcpy(s->subject, subject, n);
+    s->subject_len = (uint16_t)n, s->special = special, s->owner = k->internal;
+    if (sublist_insert(a->subs, s) < 0) {
+        free(s->subject);
+        return false;
+    }
+    mesh_interest_changed(k, a);
+    return true;
+}
+
+/* The account can be answered by others: its own part of the space of replies, and what keeps dialogs going. */
+static bool open_replies(struct core *k, struct account *a)
+{
+    if (!k->internal && !(k->internal = conn_new(k, -1, KIND_INTERNAL))) return false;
+    if (a->services) return true;
+    struct services *s = calloc(1, sizeof *s);
+    if (!s) return false;
+    memcpy(s->prefix, "_R_.", 4);
+    random_text(k, s->prefix + 4, 6);
+    memcpy(s->prefix + 10, ".>", 2);
+    s->dialog.acc = a;
+    s->dialog.threshold = DEFAULT_THRESHOLD;
+    if (!insert(k, a, &s->replies, s->prefix, 12, SUB_RESPONSE)) {
+        free(s);
+        return false;
+    }
+    a->services = s;
+    return true;
+}
+
+int spl_service_export(spl_core *k, int account, int streamed, uint64_t threshold_ms)
+{
+    struct account *a = account_get(k, (uint32_t)account);
+    if (!a || !open_replies(k, a)) return -1;
+    struct service_export *e = calloc(1, sizeof *e);
+    if (!e) return -1;
+    e->acc = a, e->streamed = streamed, e->threshold = threshold_ms ? threshold_ms : DEFAULT_THRESHOLD;
+    struct service_export **end = &a->services->exports;
+    int number = 0;
+    while (*end) end = &(*end)->next, number++;
+    *end = e;
+    return number;
+}
+
+int spl_service_import(spl_core *k, int importer, int exporter, int number, const char *local, size_t len,
+                       spl_transform *target, int share)
+{
+    struct account *a = account_get(k, (uint32_t)importer), *b = account_get(k, (uint32_t)exporter);
+    struct service_export *e = b && b->services ? b->services->exports : NULL;
+    while (e && number--) e = e->next;
+    struct service_import *i = a && e && len <= UINT16_MAX && open_replies(k, a) ? calloc(1, sizeof *i) : NULL;
+    if (!i || !insert(k, a, &i->sub, local, len, SUB_SERVICE | SUB_HIDDEN)) {
+        free(i);
+        transform_free(target);
+        return -1;
+    }
+    i->importer = a, i->by = e, i->target = target, i->share = share;
+    i->next = a->services->imports;
+    a->services->imports = i;
+    return 0;
+}
+
+void services_free(struct core *k)
+{
+    for (uint32_t n = 0; n < k->naccounts; n++) {
+        struct services *s = k->accounts[n]->services;
+        if (!s) continue;
+        for (struct service_import *i = s->imports, *next; i; i = next) {
+            next = i->next;
+            transform_free(i->target);
+            free(i->sub.subject);
+            free(i);
+        }
+        for (struct service_export *e = s->exports, *next; e; e = next) next = e->next, free(e);
+        free(s->replies.subject);
+        free(s);
+    }
+    answers_free(k);
+}
+
+/* ---- requests ---- */
+
+static bool may_pass(const struct service_import *i, const struct hop *way)
+{
+    unsigned count = 0;
+    for (; way; way = way->before)
+        if (way->by == i->by || ++count == MAX_HOPS) return false;
+    return true;
+}
+
+/* The exporter's subject of a request, after the exporter's own mappings. */
+static void target(struct core *k, const struct service_import *i, const struct message *m, struct text *out)
+{
+    struct text plain;
+    text_init(&plain);
+    if (i->target)
+        transform_apply(i->target, m->subject, m->subject_len, 0, &plain);
+    else
+        text_add(&plain, m->subject, m->subject_len);
+    const struct mappings *mappings = i->by->acc->mappings;
+    if (!mappings || plain.failed || !mappings_apply(mappings, plain.p, plain.len, random_next(k), out))
+        text_add(out, plain.p, plain.len);
+    out->failed |= plain.failed;
+    text_free(&plain);
+}
+
+/* Publish it there. `keep` is the text of the reply that the responder is to use. */
+static bool forward(struct core *k, const struct service_import *i, const struct message *m, const struct answer *a)
+{
+    struct account *there = i->by->acc;
+    struct hop hop = {.by = i->by, .before = m->way, .share = m->way ? m->way->share : i->share};
+    bool where = !hop.share && (i->share || (int64_t)there->id == k->system_account);
+    struct text subject, head;
+    text_init(&subject);
+    text_init(&head);
+    target(k, i, m, &subject);
+    struct message n = *m;
+    n.acc = there, n.way = &hop;
+    n.subject = subject.p, n.subject_len = (uint32_t)subject.len;
+    const struct account *via = m->way ? i->importer : NULL;
+    bool done = !subject.failed && subject.len <= UINT32_MAX &&
+                rewrite_request(k, &n, a ? a->text : "", a ? a->name_len : 0, via, hop.share, where, &head) &&
+                deliver_message(k, &n);
+    text_free(&subject);
+    text_free(&head);
+    return done;
+}
+
+static bool request(struct core *k, const struct service_import *i, const struct message *m)
+{
+    if (!m->from || !may_pass(i, m->way)) return false; /* from a peer: it was resolved there */
+    struct answer *a = NULL;
+    if (m->reply_len && !(a = answer_expect(k, i->by, i->importer, m->reply, m->reply_len, i->by->streamed)))
+        return false;
+    char name[ANSWER_NAME];
+    if (a) memcpy(name, a->text, sizeof name);
+    bool done = forward(k, i, m, a);
+    if (!done && a && (a = answer_find(k, i->by->acc, name, sizeof name))) answer_drop(k, a);
+    return done;
+}
+
+/* ---- answers ---- */
+
+static bool answer(struct core *k, const struct message *m)
+{
+    struct answer *a = answer_find(k, m->acc, m->subject, m->subject_len);
+    if (!a) return true; /* too late, or one too many: nobody is told */
+    unsigned count = 0;
+    for (const struct hop *h = m->way; h; h = h->before)
+        if (++count == MAX_HOPS) return false;
+    struct account *back = a->requester;
+    bool streamed = a->streamed, last = !streamed || m->total == 0;
+    struct hop hop = {.before = m->way};
+    struct text subject, head;
+    text_init(&subject);
+    text_init(&head);
+    text_add(&subject, a->text + a->name_len, a->reply_len);
+    if (last)
+        answer_drop(k, a);
+    else
+        answer_renew(k, a);
+    struct answer *next = NULL; /* the requester may answer in turn */
+    if (m->reply_len) next = answer_expect(k, &back->services->dialog, m->acc, m->reply, m->reply_len, streamed);
+    char name[ANSWER_NAME];
+    if (next) memcpy(name, next->text, sizeof name);
+    struct message n = *m;
+    n.acc = back, n.way = &hop;
+    n.subject = subject.p, n.subject_len = (uint32_t)subject.len;
+    bool done = !subject.failed && rewrite_reply(&n, next ? next->text : "", next ? next->name_len : 0, &head) &&
+                deliver_message(k, &n);
+    if (!done && next && (next = answer_find(k, back, name, sizeof name))) answer_drop(k, next);
+    text_free(&subject);
+    text_free(&head);
+    return done;
+}
+
+bool service_deliver(struct core *k, struct sub *s, const struct message *m)
+{
+    if (s->special & SUB_RESPONSE) return answer(k, m);
+    return request(k, (const struct service_import *)s, m);
+}
