@@ -1,0 +1,206 @@
+/* Accounts: mappings, streams and services that cross them, and what a failed allocation costs. */
+#include "../../csrc/answers.h"
+#include "../../csrc/mapping.h"
+#include "alloc.h"
+#include "check.h"
+#include "pair_client.h"
+
+static struct transform *literal(const char *text)
+{
+    struct transform *t = transform_new(-1);
+    if (!t || transform_step(t, STEP_TEXT, text, strlen(text), NULL, 0, 0) < 0) abort();
+    return t;
+}
+
+/* head.TOKEN, TOKEN having this position in the source */
+static struct transform *renamed(const char *head, uint32_t token)
+{
+    struct transform *t = literal(head);
+    if (transform_step(t, STEP_TOKEN, "", 0, &token, 1, 0) < 0) abort();
+    return t;
+}
+
+static bool gives(const struct transform *t, const char *subject, const char *expected)
+{
+    struct text out;
+    text_init(&out);
+    transform_apply(t, subject, strlen(subject), 7, &out);
+    bool same = !out.failed && out.len == strlen(expected) && memcmp(out.p, expected, out.len) == 0;
+    if (!same) printf("%s: %.*s, not %s\n", subject, (int)out.len, out.p, expected);
+    text_free(&out);
+    return same;
+}
+
+static void steps(void)
+{
+    static const struct {
+        int kind;
+        int64_t number;
+        const char *text, *subject, *expected;
+    } cases[] = {
+        {STEP_TOKEN, 0, "", "a.bc", "bc"},
+        {STEP_TOKEN, 0, "", "a", ""},
+        {STEP_SPLIT, 0, "-", "a.-b--c-", "b.c"},
+        {STEP_SPLIT, 0, "-", "a.---", ""},
+        {STEP_SPLIT, 0, "--", "a.b--c-d", "b.c-d"},
+        {STEP_SPLIT, 0, "", "a.bcd", "b.c.d"},
+        {STEP_SPLIT_FROM_LEFT, 2, "", "a.bcde", "bc.de"},
+        {STEP_SPLIT_FROM_LEFT, 4, "", "a.bcde", "bcde"},
+        {STEP_SPLIT_FROM_RIGHT, 1, "", "a.bcde", "bcd.e"},
+        {STEP_SPLIT_FROM_RIGHT, -1, "", "a.bcde", "bcde"},
+        {STEP_SLICE_FROM_LEFT, 3, "", "a.bcdefgh", "bcd.efg.h"},
+        {STEP_SLICE_FROM_RIGHT, 3, "", "a.bcdefgh", "b.cde.fgh"},
+        {STEP_SLICE_FROM_RIGHT, 3, "", "a.bcdefg", "bcd.efg"},
+        {STEP_SLICE_FROM_LEFT, 0, "", "a.bcd", "bcd"},
+        {STEP_LEFT, 2, "", "a.bcd", "bc"},
+        {STEP_RIGHT, 2, "", "a.bcd", "cd"},
+        {STEP_RANDOM, 5, "", "a.b", "2"},
+        {STEP_RANDOM, 0, "", "a.b", "0"},
+        {STEP_PARTITION, 0, "", "a.b", "0"},
+        {STEP_PARTITION, 1, "", "a.b", "0"},
+    };
+    uint32_t second = 1;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct transform *t = transform_new(-1);
+        CHECK(transform_step(t, cases[i].kind, cases[i].text, strlen(cases[i].text), &second, 1, cases[i].number) == 0);
+        CHECK(gives(t, cases[i].subject, cases[i].expected));
+        transform_free(t);
+    }
+    struct transform *t = transform_new(1);
+    CHECK(gives(t, "a.b.c", "b.c"));
+    CHECK(transform_step(t, STEP_TEXT, "x", 1, NULL, 0, 0) == 0);
+    CHECK(gives(t, "a.b.c", "x.b.c"));
+    CHECK(transform_step(t, STEP_SPLIT, "-", 1, NULL, 0, 0) < 0);
+    CHECK(transform_step(t, 99, "", 0, NULL, 0, 0) < 0);
+    transform_free(t);
+}
+
+static void patterns_meet(void)
+{
+    static const char *cases[][3] = {
+        {"a.*", "*.b", "a.b"}, {"a.>", "*.b.c", "a.b.c"}, {">", "a.*", "a.*"},   {"a.>", "a.b.>", "a.b.>"},
+        {"*", ">", "*"},       {"a.b", "a.b", "a.b"},     {"*.*", "a.>", "a.*"}, {"a.>", "*.>", "a.>"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        for (int turn = 0; turn < 2; turn++) {
+            const char *a = cases[i][turn], *b = cases[i][1 - turn];
+            char out[64];
+            size_t n = subject_intersect(a, strlen(a), b, strlen(b), NULL);
+            CHECK(n == subject_intersect(a, strlen(a), b, strlen(b), out));
+            CHECK(n == strlen(cases[i][2]) && memcmp(out, cases[i][2], n) == 0);
+        }
+    }
+}
+
+/* $G exports the stream s.* and the service q; MID passes q on as hop; IMP imports the stream as in.* and the service as ask. */
+static struct core *three_accounts(void)
+{
+    struct spl_config cfg = pair_config(0, 1);
+    struct core *k = pair_core(&cfg);
+    int mid = spl_account(k, "MID", 3), imp = spl_account(k, "IMP", 3);
+    CHECK(mid == 1 && imp == 2);
+    CHECK(spl_account_label(k, mid, "\"MID\"", 5) == 0 && spl_account_label(k, imp, "\"IMP\"", 5) == 0);
+    CHECK(spl_stream_import(k, imp, 0, "in.*", 4, renamed("in", 1), renamed("s", 1)) == 0);
+    CHECK(spl_service_export(k, 0, 0, 0) == 0 && spl_service_export(k, mid, 1, 10) == 0);
+    CHECK(spl_service_import(k, mid, 0, 0, "hop", 3, literal("q"), 0) == 0);
+    CHECK(spl_service_import(k, imp, mid, 0, "ask", 3, literal("hop"), 1) == 0);
+    CHECK(spl_service_import(k, imp, mid, 5, "no", 2, literal("hop"), 1) < 0);
+    CHECK(spl_mapping(k, imp, "m", 1) == 0 && spl_mapping_to(k, imp, literal("ask"), 100) == 0);
+    return k;
+}
+
+static struct pair open_in(struct core *k, int account)
+{
+    struct pair p = pair_open(k, 0);
+    struct conn *c = pair_conn(&p);
+    c->acc->nconns--;
+    c->acc = k->accounts[account];
+    c->acc->nconns++;
+    return p;
+}
+
+/* The reply of the request that this responder has heard; "" if there is none. */
+static void reply_of(struct pair *p, char reply[18])
+{
+    pair_listen(p);
+    const char *at = memmem(p->heard, p->nheard, "_R_.", 4);
+    bool there = at && at + 17 <= p->heard + p->nheard;
+    if (there) memcpy(reply, at, 17);
+    reply[there ? 17 : 0] = 0;
+    p->nheard = 0;
+}
+
+static void a_dialog(void)
+{
+    struct core *k = three_accounts();
+    struct pair exp = open_in(k, 0), imp = open_in(k, 2);
+    pair_say(&exp, "SUB q 1\r\n");
+    pair_say(&imp, "SUB in.> 1\r\nSUB in.7 2\r\nSUB box 9\r\n");
+    pair_say(&exp, "PUB s.7 1\r\nx\r\n");
+    pair_listen(&imp);
+    CHECK(imp.nheard == 2 * strlen("MSG in.7 1 1\r\nx\r\n"));
+    imp.nheard = 0;
+    pair_say(&imp, "PUB m box 1\r\n?\r\n");
+    pair_listen(&exp);
+    static const char told[] = "Nats-Request-Info: {\"acc\":\"IMP\",\"svc\":\"MID\"";
+    CHECK(memmem(exp.heard, exp.nheard, told, sizeof told - 1) != NULL);
+    char reply[18], line[64];
+    reply_of(&exp, reply);
+    CHECK(reply[0]);
+    CHECK(k->accounts[2]->services->own && k->accounts[1]->services->own);
+    snprintf(line, sizeof line, "PUB %s 2\r\nok\r\n", reply);
+    pair_say(&exp, line);
+    CHECK(pair_heard(&imp, "MSG box 9 2\r\nok\r\n"));
+    CHECK(!k->accounts[1]->services->own && k->accounts[2]->services->own); /* the second hop is streamed */
+    pair_say(&imp, "UNSUB 9\r\n");
+    CHECK(!k->accounts[2]->services->own);
+    pair_say(&imp, "SUB b.> 9\r\nPUB ask b.1 0\r\n\r\nPUB ask b.2 0\r\n\r\n");
+    CHECK(k->accounts[1]->services->own && k->accounts[2]->services->own);
+    pair_say(&imp, "UNSUB 9\r\n");
+    CHECK(!k->accounts[2]->services->own && !k->accounts[1]->services->own);
+    pair_say(&exp, "UNSUB 1\r\n");
+    pair_say(&imp, "SUB box 9\r\nPUB ask box 0\r\n\r\n");
+    CHECK(pair_heard(&imp, "HMSG box 9 35 35\r\nNATS/1.0 503\r\nNats-Subject: ask\r\n\r\n\r\n"));
+    CHECK(!k->accounts[2]->services->own && !k->accounts[1]->services->own);
+    pair_close(&exp), pair_close(&imp);
+    spl_free(k);
+}
+
+static void say_if_there(struct pair *p, const char *text)
+{
+    if (pair_conn(p)) pair_say(p, text);
+}
+
+/* Whatever cannot be allocated: nothing is lost but messages and connections. */
+static void without_memory(void)
+{
+    uint64_t before = alloc_failures();
+    for (uint64_t after = 0; after < 60; after++) {
+        struct core *k = three_accounts();
+        struct pair exp = open_in(k, 0), imp = open_in(k, 2);
+        alloc_fail(after, 1 + after % 3);
+        say_if_there(&exp, "SUB q 1\r\nSUB q g 2\r\n");
+        say_if_there(
+            &imp,
+            "SUB in.> 1\r\nSUB in.7 2\r\nSUB box 9\r\nPUB m box 1\r\n?\r\nHPUB m box 12 13\r\nNATS/1.0\r\n\r\n?\r\n");
+        say_if_there(&exp, "PUB s.7 1\r\nx\r\n");
+        char reply[18], line[64];
+        reply_of(&exp, reply);
+        snprintf(line, sizeof line, "PUB %s box 2\r\nok\r\n", reply[0] ? reply : "q");
+        say_if_there(&exp, line);
+        say_if_there(&imp, "UNSUB 1\r\nUNSUB 9\r\n");
+        alloc_fail_off();
+        pair_close(&exp), pair_close(&imp);
+        spl_free(k);
+    }
+    CHECK(alloc_failures() - before > 30);
+}
+
+int main(void)
+{
+    steps();
+    patterns_meet();
+    a_dialog();
+    without_memory();
+    return check_report();
+}
