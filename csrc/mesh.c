@@ -13,6 +13,7 @@
  * Account ids in a record are the receiver's own: it told them to us with its interest.
  */
 #include "core.h"
+#include "service.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +29,7 @@
 
 enum { CTL_SNAPSHOT = 1, CTL_DELTA, CTL_ACK, CTL_RESYNC };
 enum { REC_HELLO = 1, REC_MESSAGE };
-enum { REC_QUEUE_ONLY = 1, REC_HEADERS = 2 };
+enum { REC_QUEUE_ONLY = 1, REC_HEADERS = 2, REC_CROSSED = 4 /* it has crossed accounts */ };
 
 struct ctl {
     uint8_t type, version;
@@ -597,6 +598,7 @@ void mesh_send(struct core *k, uint32_t peer, const struct message *m, struct ma
                     .tried = tried};
     if (queue_only) r.flags |= REC_QUEUE_ONLY;
     if (m->with_headers) r.flags |= REC_HEADERS;
+    if (m->way) r.flags |= REC_CROSSED;
     size_t n = sizeof r + queues_len + m->subject_len + 1 + m->head_len + m->body_len;
     if (n > RECORD_MAX) return;
     r.len = (uint32_t)n;
@@ -670,6 +672,8 @@ static bool queues_fit(const char *q, uint32_t len, uint32_t count)
     return q == end;
 }
 
+static const struct hop crossed; /* the way of a message that a peer has taken from account to account */
+
 size_t mesh_parse(struct core *k, struct conn *c, const char *buf, size_t n)
 {
     size_t at = 0;
@@ -713,6 +717,7 @@ size_t mesh_parse(struct core *k, struct conn *c, const char *buf, size_t n)
                             .hdr_len = r.hdr_len,
                             .total = body_len - 2,
                             .with_headers = r.flags & REC_HEADERS,
+                            .way = r.flags & REC_CROSSED ? &crossed : NULL,
                             .joined = true};
         k->stats.mesh_in++;
         deliver_from_peer(k, &m, queues, r.nqueues, r.flags & REC_QUEUE_ONLY, r.tried);
