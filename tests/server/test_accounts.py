@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Final
 
 import pytest
@@ -186,9 +188,6 @@ def test_connections_are_counted_exactly_over_all_workers() -> None:
 
 
 def test_a_worker_that_dies_gives_its_places_back() -> None:
-    import os
-    import signal
-
     server = start(FOUR, "accounts { A { users: [ { user: a } ], limits { max_connections: 4 } } }")
     try:
         clients = [Raw(server.port).hello(user="a") for _ in range(4)]
@@ -214,3 +213,19 @@ def test_bad_starts(kind: Kind, config: str, text: str) -> None:
     with pytest.raises(AssertionError) as failure:
         start(kind, config)
     assert text in str(failure.value)
+
+
+def test_a_reload_that_changes_accounts_is_refused() -> None:
+    server = start(FOUR, "accounts { A { users: [ { user: a } ] } }")
+    try:
+        client = Raw(server.port).hello(user="a")
+        file = server.folder / "server.conf"
+        file.write_text(file.read_text().replace("A {", "A { limits { max_connections: 1 }\n"))
+        mark = server.log.mark()
+        server.process.send_signal(signal.SIGHUP)
+        server.log.wait_for("Failed to reload server configuration: .*accounts", since=mark)
+        client.expect_pong()
+        Raw(server.port).hello(user="a")
+        server.stop()
+    finally:
+        server.destroy()
