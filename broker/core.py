@@ -37,6 +37,7 @@ class EventType(IntEnum):
 # How long a worker looks for more work before it sleeps. It halves the time of a lone request; between workers that
 # share cores it costs a quarter of the throughput of many requests.
 SPIN_US = 30
+UINT32_MAX = (1 << 32) - 1
 
 
 class Applied(IntEnum):
@@ -560,10 +561,10 @@ def _config(options: Options, auth_required: bool) -> Any:
             "max_payload": options.max_payload,
             "max_connections": options.max_connections,
             "max_pending": options.max_pending,
-            "ping_interval": max(int(options.ping_interval * 1000), 1),
-            "ping_max": options.ping_max,
-            "write_deadline": int(options.write_deadline * 1000),
-            "auth_timeout": int(options.auth_timeout * 1000),
+            "ping_interval": max(_milliseconds(options.ping_interval), 1),
+            "ping_max": min(max(options.ping_max, 0), UINT32_MAX),
+            "write_deadline": _milliseconds(options.write_deadline),
+            "auth_timeout": _milliseconds(options.auth_timeout),
             "cache_entries": 0 if options.disable_sublist_cache else options.sublist_cache_size,
             "max_closed": max(options.max_closed_clients, 0),
             "max_traced": max(options.max_traced_msg_len, 0),
@@ -574,6 +575,11 @@ def _config(options: Options, auth_required: bool) -> Any:
             "write_deadline_text": format_duration(options.write_deadline).encode()[:31],
         },
     )
+
+
+def _milliseconds(seconds: float) -> int:
+    """What the data plane can count of it: from none to 49 days."""
+    return min(max(int(seconds * 1000), 0), UINT32_MAX)
 
 
 def _bytes(text: str) -> bytes:

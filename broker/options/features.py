@@ -24,6 +24,7 @@ _UNSUPPORTED: Final = {
     "gateway": "gateway (superclusters)",
     "leafnodes": "leafnodes",
     "websocket": "websocket",
+    "proxy_protocol": "proxy_protocol (PROXY protocol)",
     "trusted_proxies": "proxies (trusted proxies)",
     "proxy_required": "proxy_required (trusted proxies)",
 }

@@ -17,8 +17,9 @@ from tests.bench.generator import Generator, collect
 from tests.bench.rows import Row
 from tests.bench.servers import BenchError, Server, Spec
 
+FIRST_PINGS = 3.0  # seconds after which every new client has had the PING that measures its round trip
 SETTLE_MS = 400  # pause of a run between connecting and sending, in which its connections are looked up
-PLACEMENTS = 6  # how often a run is begun anew because its pairs were placed wrongly
+PLACEMENTS = 20  # how often a run is begun anew because its pairs were placed wrongly
 MISPLACED = 0.1  # the share of pairs that may be
 USER, PASSWORD = "bench", "bench-password"
 CREDENTIALS = ("--user", USER, "--pass", PASSWORD)
@@ -136,7 +137,7 @@ def idle_cpu(server: Server, size: Size) -> dict[str, float]:
     with contextlib.ExitStack() as clients:
         for _ in range(1000):
             clients.enter_context(_client(server.port))
-        time.sleep(0.5)
+        time.sleep(FIRST_PINGS)
         start = servers.cpu_seconds(server.pids)
         time.sleep(size.idle_s)
         used = servers.cpu_seconds(server.pids) - start
