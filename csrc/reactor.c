@@ -21,7 +21,7 @@
 #define STALE_BEAT 2000
 #define DEFER_ROUNDS 8
 #define DEFER_BYTES (16 * 1024)
-#define BURST_BYTES (8 * 1024)
+#define BURST_BYTES READ_MIN
 #define BURST_GAP_NS 200000
 #define BURST_ENOUGH 32
 #define CALM_NS 500000 /* nobody else has sent anything for so long */
