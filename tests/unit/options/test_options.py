@@ -209,10 +209,8 @@ def dataclasses_of(*modules: str) -> list[Any]:
     [
         ("port: 4222", []),
         ("no_system_account: true\nstore_dir: a\njetstream: disabled\nocsp: false", []),
-        (
-            "http: 1\nlog_file: a\nsyslog: on\nproxy_protocol: on\ntls {}\nserver_tags: a\nfeature_flags {a: on}",
-            [],
-        ),
+        ("http: 1\nlog_file: a\nsyslog: on\ntls {}\nserver_tags: a\nfeature_flags {a: on}", []),
+        ("proxy_protocol: on", ["proxy_protocol (PROXY protocol)"]),
         ("tls { ocsp_peer: true }", ["ocsp_peer (OCSP)"]),
         ("accounts: [A]\nsystem_account: A", []),
         ("mappings { a: b }", []),
