@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -88,7 +89,18 @@ class Clients:
         self._set_no_auth()
 
     def handle(self, event: Event) -> None:
-        """Answer one event of the data plane."""
+        """Answer one event of the data plane. Never raises: a mistake of ours costs the connection that met it."""
+        try:
+            self._answer(event)
+        except Exception:
+            self._mistake(event)
+
+    def _mistake(self, event: Event) -> None:
+        """Say what went wrong, and close the connection: nobody else would ever answer its event."""
+        self._log.error(f"cid:{event.cid} - closed after an internal error: {traceback.format_exc()}")
+        self._core.reject(event.conn, ClosedReason.INTERNAL_CLIENT, "")
+
+    def _answer(self, event: Event) -> None:
         kind = event.type
         if kind == plane.EventType.ACCEPTED:
             self._accepted(event)
@@ -155,10 +167,13 @@ class Clients:
             then, otherwise = verdict.then, verdict.otherwise
 
             def decide(good: bool) -> None:
-                if generation != self._generation:
-                    self._judge(event, connect, meta)
-                else:
-                    self._decide(event, connect, meta, then if good else otherwise)
+                try:
+                    if generation != self._generation:
+                        self._judge(event, connect, meta)
+                    else:
+                        self._decide(event, connect, meta, then if good else otherwise)
+                except Exception:
+                    self._mistake(event)
 
             self._verify(verdict, decide)
             return

@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import os
 import socket
-import traceback
 from collections.abc import Iterable
 
 from broker.accounts.names import account_names
@@ -21,7 +20,7 @@ from broker.auth import Authenticator
 from broker.changes import Changes
 from broker.child import BEAT_SECONDS, Control, live
 from broker.clients import Clients
-from broker.core import Applied, Core, Event, EventType
+from broker.core import Applied, Core, EventType
 from broker.launch import Launch
 from broker.log import Log, ToWriter
 from broker.mesh.collect import Answers
@@ -132,18 +131,10 @@ class Worker:
             if event.type == EventType.PEER_LOST:
                 self._peer_lost(event.reason)
             else:
-                self._handle(event)
+                self._clients.handle(event)
         self._tls.serve()
         self._log.flush()
         self._send_control()
-
-    def _handle(self, event: Event) -> None:
-        """A mistake of ours costs the connection that met it, not those whose events come after it."""
-        try:
-            self._clients.handle(event)
-        except Exception:
-            self._log.error(f"cid:{event.cid} - closed after an internal error: {traceback.format_exc()}")
-            self._core.reject(event.conn, ClosedReason.INTERNAL_CLIENT, "")
 
     def _send_control(self) -> None:
         pipes = self._pipes

@@ -95,3 +95,7 @@ def test_pong_counts_for_all_outstanding_pings(dial: Dial) -> None:
     for _ in range(4):
         client.expect(PING + PING).send(b"PONG\r\n")
     client.expect_eof(PING + PING + STALE)
+
+
+def test_intervals_beyond_reason_do_not_keep_a_server_from_serving(dial: Dial) -> None:
+    dial('ping_interval: "2400h"\nwrite_deadline: "2400h"').hello()
