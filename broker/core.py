@@ -32,6 +32,7 @@ class EventType(IntEnum):
     LOG = 4
     PEER_LOST = 5
     INFO = 6
+    MESSAGE = 7
 
 
 # How long a worker looks for more work before it sleeps. It halves the time of a lone request; between workers that
@@ -58,6 +59,16 @@ PLAIN_SIZE = 256 * 1024  # what that much may become
 
 
 @dataclass(slots=True, frozen=True)
+class Message:
+    """A message for a subscription of our own. ``headers``: the whole block with its blank line, or nothing."""
+
+    subject: bytes
+    reply: bytes
+    headers: bytes
+    payload: bytes
+
+
+@dataclass(slots=True, frozen=True)
 class Event:
     """One event of a turn; `conn` is a handle, `reason` depends on the type."""
 
@@ -68,6 +79,7 @@ class Event:
     data: bytes
     ip: str
     port: int
+    message: Message | None = None  # of a MESSAGE, whose ``reason`` is the tag of the subscription
 
 
 @dataclass(slots=True, frozen=True)
@@ -189,6 +201,7 @@ class Core:
                 ffi.unpack(e.data, e.len) if e.len else b"",
                 ffi.string(e.ip).decode(),
                 e.port,
+                _message(e.message) if e.type == EventType.MESSAGE else None,
             )
 
     def watch(self, fd: int) -> None:
@@ -222,6 +235,33 @@ class Core:
         if number < 0:
             raise MemoryError
         return number
+
+    def subscribe(self, account: int, tag: int, subject: bytes) -> None:
+        """Let messages come as events, without limits and permissions. Raises MemoryError, also for a bad subject."""
+        if lib.spl_subscribe(self._handle, account, tag, subject, len(subject)) < 0:
+            raise MemoryError
+
+    def unsubscribe(self, account: int, tag: int) -> None:
+        """End the subscriptions with this tag."""
+        lib.spl_unsubscribe(self._handle, account, tag)
+
+    def publish(
+        self, account: int, subject: bytes, payload: bytes, reply: bytes = b"", headers: bytes = b""
+    ) -> bool:
+        """Publish a message of our own; whether somebody may have got it. Raises MemoryError, also for a bad subject."""
+        parts = ffi.new("struct spl_parts *")
+        kept = [ffi.from_buffer(part) for part in (subject, reply, headers, payload)]
+        parts.subject, parts.reply, parts.headers, parts.payload = kept
+        parts.subject_len, parts.reply_len = len(subject), len(reply)
+        parts.headers_len, parts.payload_len = len(headers), len(payload)
+        delivered = int(lib.spl_publish(self._handle, account, parts))
+        if delivered < 0:
+            raise MemoryError
+        return bool(delivered)
+
+    def interested(self, account: int, subject: bytes) -> bool:
+        """Would somebody other than ourselves get what is published on this subject?"""
+        return bool(lib.spl_interest(self._handle, account, subject, len(subject)))
 
     def account_limits(
         self,
@@ -548,6 +588,18 @@ class Core:
         while not query.done:
             size = lib.spl_subs(self._handle, query, buffer, 4 * RECORD_BYTES)
             yield bytes(ffi.buffer(buffer, size)), int(query.total)
+
+
+def _message(parts: Any) -> Message:
+    def text(start: Any, size: int) -> bytes:
+        return ffi.unpack(start, size) if size else b""
+
+    return Message(
+        text(parts.subject, parts.subject_len),
+        text(parts.reply, parts.reply_len),
+        text(parts.headers, parts.headers_len),
+        text(parts.payload, parts.payload_len),
+    )
 
 
 def _config(options: Options, auth_required: bool) -> Any:

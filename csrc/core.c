@@ -1,6 +1,7 @@
 /* The core: creation, accounts, permission sets, and the commands of its owner. */
 #include "core.h"
 #include "import.h"
+#include "internal.h"
 #include "service.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +22,7 @@ void end_of_command(struct core *k)
     k->now = clock_ms();
     if (k->ndirty_accounts) mesh_flush_interest(k);
     output_flush_dirty(k);
-    if (k->nevents || k->fed_output || k->waiting_owner)
+    if (k->nevents || k->fed_output || k->waiting_owner || k->ndead || k->dying)
         timer_soon(k);
     else
         timer_arm(k);
@@ -83,6 +84,7 @@ void spl_free(spl_core *k)
     }
     conn_empty_grave(k);
     services_free(k);
+    internal_free(k);
     for (uint32_t i = 0; i < k->naccounts; i++) {
         free(k->accounts[i]->label);
         sublist_free(k->accounts[i]->subs);

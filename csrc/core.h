@@ -60,7 +60,7 @@ enum kind {
     KIND_TIMER,
     KIND_WATCH,
     KIND_LINGER,
-    KIND_INTERNAL /* owns the subscriptions of service imports, and their timer */
+    KIND_INTERNAL /* owns the subscriptions of service imports, with their timer, and of the server itself */
 };
 
 /* Why a connection's input is not being parsed (a bit each). */
@@ -98,7 +98,7 @@ struct feed {
 };
 
 /* Subscriptions that are more than a copy for their owner. */
-enum sub_special { SUB_FILTERED = 1, SUB_SHADOW = 2, SUB_SERVICE = 4, SUB_RESPONSE = 8 };
+enum sub_special { SUB_FILTERED = 1, SUB_SHADOW = 2, SUB_SERVICE = 4, SUB_RESPONSE = 8, SUB_INTERNAL = 16 };
 
 struct responses; /* allow_responses: reply subjects this connection may publish to */
 
@@ -228,6 +228,7 @@ struct core {
     struct sub **dead;
     uint32_t ndead, cap_dead;
     struct conn *internal;
+    struct internal_sub *internal_subs;
     struct answers *answers;
     struct sub **special; /* met by the message that is being delivered, and dealt with after it */
     uint32_t nspecial, cap_special;
@@ -340,6 +341,7 @@ void events_turn(struct core *k, struct spl_event **events, uint32_t *n); /* han
 void events_begin(struct core *k);                                        /* forget the texts that were handed out */
 void events_free(struct core *k);
 void event_push(struct core *k, uint32_t type, struct conn *c, uint32_t reason, const char *data, size_t len);
+bool event_message(struct core *k, uint32_t tag, struct spl_parts parts); /* copies them; false: no memory */
 void event_log(struct core *k, struct conn *c, uint32_t level, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 

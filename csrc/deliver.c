@@ -6,6 +6,7 @@
 #include "bytes.h"
 #include "core.h"
 #include "import.h"
+#include "internal.h"
 #include "quote.h"
 #include "service.h"
 #include <stdio.h>
@@ -136,6 +137,7 @@ static __attribute__((noinline)) bool deliver_special(struct core *k, struct sub
         special_push(k, s);
         return false;
     }
+    if (s->special & SUB_INTERNAL) return internal_deliver(k, s, m);
     if (!(s->special & SUB_SHADOW)) return !filtered(s, m) && deliver_frame(k, s, m);
     if (m->way) return false; /* a request to a service is not passed on as a stream */
     const struct shadow *shadow = (const struct shadow *)s;

@@ -2,13 +2,14 @@
  *
  * An event may also come of a command, while the owner still walks those of the last turn: it is told with the next turn's.
  */
+#include "bytes.h"
 #include "core.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static char *arena_copy(struct core *k, const char *p, size_t n)
+static char *arena_room(struct core *k, size_t n)
 {
     struct chunk *h = k->arenas;
     if (!h || h->cap - h->len < n) {
@@ -19,8 +20,14 @@ static char *arena_copy(struct core *k, const char *p, size_t n)
         k->arenas = h;
     }
     char *to = h->data + h->len;
-    memcpy(to, p, n);
     h->len += (uint32_t)n;
+    return to;
+}
+
+static char *arena_copy(struct core *k, const char *p, size_t n)
+{
+    char *to = arena_room(k, n);
+    if (to) memcpy(to, p, n);
     return to;
 }
 
@@ -43,6 +50,23 @@ void event_push(struct core *k, uint32_t type, struct conn *c, uint32_t reason, 
         if (type == SPL_ACCEPTED || type == SPL_CLOSED) conn_ip(c, e->ip);
     }
     if (len && (e->data = arena_copy(k, data, len))) e->len = (uint32_t)len;
+}
+
+bool event_message(struct core *k, uint32_t tag, struct spl_parts p)
+{
+    size_t n = (size_t)p.subject_len + p.reply_len + p.headers_len + p.payload_len;
+    char *to = arena_room(k, n);
+    uint32_t before = k->nevents;
+    if (!to) return false;
+    event_push(k, SPL_MESSAGE, NULL, tag, NULL, 0);
+    if (k->nevents == before) return false;
+    struct spl_parts *kept = &k->events[before].message;
+    *kept = p;
+    kept->subject = to, to = put(to, p.subject, p.subject_len);
+    kept->reply = to, to = put(to, p.reply, p.reply_len);
+    kept->headers = to, to = put(to, p.headers, p.headers_len);
+    kept->payload = to, put(to, p.payload, p.payload_len);
+    return true;
 }
 
 void events_begin(struct core *k)

@@ -11,7 +11,7 @@ static const char INFO[] = "Nats-Request-Info:";
 #define INFO_LEN (sizeof INFO - 1)
 
 /* Where the headers are: behind the line if they were rewritten before, else at the start of the payload. */
-static const char *headers_of(const struct message *m) { return m->line_len ? m->head + m->line_len : m->payload; }
+const char *message_headers(const struct message *m) { return m->line_len ? m->head + m->line_len : m->payload; }
 
 static size_t data_len(const struct message *m) { return m->total - (m->with_headers ? m->hdr_len : 0); }
 
@@ -106,7 +106,7 @@ bool rewrite_request(struct core *k, struct message *m, const char *reply, size_
     struct text headers;
     text_init(&headers);
     if (m->with_headers)
-        copy_headers(&headers, headers_of(m), m->hdr_len);
+        copy_headers(&headers, message_headers(m), m->hdr_len);
     else
         add(&headers, "NATS/1.0\r\n");
     info(&headers, k, m->from, via, share, where);
@@ -126,6 +126,6 @@ bool rewrite_reply(struct message *m, const char *reply, size_t n, struct text *
 {
     line(head, m, reply, n);
     size_t line_len = head->len;
-    if (m->with_headers) text_add(head, headers_of(m), m->hdr_len);
+    if (m->with_headers) text_add(head, message_headers(m), m->hdr_len);
     return point(m, head, line_len, n);
 }

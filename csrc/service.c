@@ -1,6 +1,7 @@
 /* service.c: see service.h. What is remembered of requests is in answers.c, how their frames change in rewrite.c. */
 #include "service.h"
 #include "answers.h"
+#include "internal.h"
 #include "rewrite.h"
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +36,7 @@ static bool insert(struct core *k, struct account *a, struct sub *s, const char 
 /* The account can be answered by others: its own part of the space of replies, and what keeps dialogs going. */
 static bool open_replies(struct core *k, struct account *a)
 {
-    if (!k->internal && !(k->internal = conn_new(k, -1, KIND_INTERNAL))) return false;
+    if (!internal_open(k)) return false;
     if (a->services) return true;
     struct services *s = calloc(1, sizeof *s);
     if (!s) return false;

@@ -42,7 +42,13 @@ enum spl_event_type {
     SPL_CLOSED,       /* a client is gone: reason */
     SPL_LOG,          /* data: text about the connection, reason: 0 error, 1 debug, 2 trace, 3 warning, 4 info */
     SPL_PEER_LOST,    /* the stream to peer `reason` broke */
-    SPL_INFO          /* INFO came from a client (data: its JSON); answer with spl_conn_resume or spl_conn_reject */
+    SPL_INFO,         /* INFO came from a client (data: its JSON); answer with spl_conn_resume or spl_conn_reject */
+    SPL_MESSAGE       /* for a subscription of the server's own: reason is its tag */
+};
+
+struct spl_parts { /* of a message; headers: the whole block with its blank line, or none */
+    const char *subject, *reply, *headers, *payload;
+    uint32_t subject_len, reply_len, headers_len, payload_len;
 };
 
 struct spl_event {
@@ -51,6 +57,7 @@ struct spl_event {
     const char *data; /* valid until the next spl_turn */
     uint32_t len, port;
     char ip[48];
+    struct spl_parts message; /* SPL_MESSAGE */
 };
 
 struct spl_conn_info {
@@ -88,6 +95,12 @@ int spl_accepting(spl_core *core, int on);
 
 /* Accounts are named by their position: the first is 0. Returns the id, or -1. */
 int spl_account(spl_core *core, const char *name, size_t len);
+/* The server's own subscriptions and messages, without limits and permissions. 0 or -1. */
+int spl_subscribe(spl_core *core, int account, uint32_t tag, const char *subject, size_t len);
+void spl_unsubscribe(spl_core *core, int account, uint32_t tag);
+int spl_publish(spl_core *core, int account, const struct spl_parts *parts); /* 1: somebody may have it, 0: nobody */
+/* Would somebody else get what is published on this subject? */
+int spl_interest(spl_core *core, int account, const char *subject, size_t len);
 /* Limits of an account, -1: none. `place` (less than accounts): of its counters in the shared page, the same on every worker. */
 void spl_account_limits(spl_core *core, int account, uint32_t place, int64_t max_connections, int64_t max_subscriptions,
                         int64_t max_payload);

@@ -15,11 +15,12 @@ static double now_ns(void)
 }
 
 /* Every subscription gets `pattern` with its number in it; published are `subject`s with numbers in a scattered order. */
-static void run(const char *title, const char *pattern, const char *subject, uint32_t distinct, uint32_t cache, uint32_t rounds)
+static void run(const char *title, const char *pattern, const char *subject, uint32_t distinct, uint32_t cache,
+                uint32_t rounds)
 {
     struct sublist *l = sublist_new(cache);
     struct sub *subs = calloc(SUBS, sizeof *subs);
-    char(*subjects)[48] = calloc(distinct, sizeof *subjects);
+    char (*subjects)[48] = calloc(distinct, sizeof *subjects);
     size_t *lens = calloc(distinct, sizeof *lens);
     if (!l || !subs || !subjects || !lens) exit(1);
     double start = now_ns();
@@ -43,8 +44,9 @@ static void run(const char *title, const char *pattern, const char *subject, uin
     double done = now_ns();
     for (uint32_t i = 0; i < SUBS; i++) sublist_remove(l, &subs[i]);
     double removed = now_ns();
-    printf("%-34s match %6.1f ns   insert %6.1f ns   remove %6.1f ns   (%.2f met)\n", title, (done - from) / rounds / distinct,
-           (inserted - start) / SUBS, (removed - done) / SUBS, (double)met / (rounds + 1) / distinct);
+    printf("%-34s match %6.1f ns   insert %6.1f ns   remove %6.1f ns   (%.2f met)\n", title,
+           (done - from) / rounds / distinct, (inserted - start) / SUBS, (removed - done) / SUBS,
+           (double)met / (rounds + 1) / distinct);
     for (uint32_t i = 0; i < SUBS; i++) free(subs[i].subject);
     sublist_free(l);
     free(subs);

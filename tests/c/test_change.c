@@ -31,10 +31,12 @@ static void permissions_narrow(void)
     CHECK_EQ(k->stats.subscriptions, 167);
     struct spl_event *events;
     int told = 0, n = spl_turn(k, 0, &events);
-    for (int i = 0; i < n; i++) told += events[i].type == SPL_LOG && memmem(events[i].data, events[i].len, "Removed sub", 11);
+    for (int i = 0; i < n; i++)
+        told += events[i].type == SPL_LOG && memmem(events[i].data, events[i].len, "Removed sub", 11);
     CHECK_EQ(told, 333);
     pair_listen(&a);
-    CHECK(memmem(a.heard, a.nheard, "-ERR 'Permissions Violation for Subscription to \"no.1\" (sid \"1\")'\r\n", 66) != NULL);
+    CHECK(memmem(a.heard, a.nheard, "-ERR 'Permissions Violation for Subscription to \"no.1\" (sid \"1\")'\r\n", 66) !=
+          NULL);
     a.nheard = 0;
     pair_say(&a, "PUB yes.498 1\r\nx\r\nPUB no.499 1\r\ny\r\n");
     CHECK(pair_heard(&a, "MSG yes.498 498 1\r\nx\r\n"));
@@ -150,8 +152,7 @@ static void traces(void)
     static char burst[200000];
     size_t n = 0;
     int sent = 0;
-    for (; sent < 6000; sent++)
-        n += (size_t)snprintf(burst + n, sizeof burst - n, "PUB t.%d 1\r\nx\r\n", sent);
+    for (; sent < 6000; sent++) n += (size_t)snprintf(burst + n, sizeof burst - n, "PUB t.%d 1\r\nx\r\n", sent);
     n += (size_t)snprintf(burst + n, sizeof burst - n, "PING\r\n");
     size_t done = 0;
     int seen = 0, pongs = 0;

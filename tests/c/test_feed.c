@@ -17,13 +17,13 @@
 struct owner {
     spl_core *k;
     int listener, port;
-    size_t piece;      /* how the owner cuts what it feeds; 0: not at all */
-    bool plain;        /* do not feed: the same test over the reactor's own path */
-    bool slow;         /* the owner does not drain */
-    uint32_t closed;   /* the last SPL_CLOSED's reason */
+    size_t piece;    /* how the owner cuts what it feeds; 0: not at all */
+    bool plain;      /* do not feed: the same test over the reactor's own path */
+    bool slow;       /* the owner does not drain */
+    uint32_t closed; /* the last SPL_CLOSED's reason */
     unsigned ncloses;
     uint32_t control_line; /* 0: 512 */
-    char last[64]; /* said on closing, beyond what was waiting */
+    char last[64];         /* said on closing, beyond what was waiting */
 };
 
 static void invert(char *p, size_t n)
@@ -33,9 +33,17 @@ static void invert(char *p, size_t n)
 
 static void owner_open(struct owner *o, int64_t max_pending)
 {
-    struct spl_config cfg = {.workers = 1, .max_control_line = o->control_line ? o->control_line : 512, .max_payload = 1 << 20, .max_connections = 100,
-                             .max_pending = max_pending, .ping_interval = 100000, .ping_max = 2, .write_deadline = 300,
-                             .cache_entries = 16, .headers = 1, .shared_fd = -1};
+    struct spl_config cfg = {.workers = 1,
+                             .max_control_line = o->control_line ? o->control_line : 512,
+                             .max_payload = 1 << 20,
+                             .max_connections = 100,
+                             .max_pending = max_pending,
+                             .ping_interval = 100000,
+                             .ping_max = 2,
+                             .write_deadline = 300,
+                             .cache_entries = 16,
+                             .headers = 1,
+                             .shared_fd = -1};
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t n = sizeof a;
     o->k = spl_new(&cfg);
@@ -110,7 +118,8 @@ static void turn(struct owner *o)
 
 static int dial(const struct owner *o)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)o->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)o->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     if (connect(fd, (struct sockaddr *)&a, sizeof a) < 0) abort();
     return fd;
@@ -163,11 +172,12 @@ static void owner_close(struct owner *o)
 
 static void conversation(bool plain, size_t piece)
 {
-    static const char in[] = HELLO "SUB foo.* 1\r\nPUB foo.a 2\r\nhi\r\nHPUB foo.b r 12 14\r\nNATS/1.0\r\n\r\nyo\r\nPING\r\n"
-                             "SUB r 2\r\nPUB none r 0\r\n\r\nPING\r\nFOO\r\n";
+    static const char in[] =
+        HELLO "SUB foo.* 1\r\nPUB foo.a 2\r\nhi\r\nHPUB foo.b r 12 14\r\nNATS/1.0\r\n\r\nyo\r\nPING\r\n"
+              "SUB r 2\r\nPUB none r 0\r\n\r\nPING\r\nFOO\r\n";
     static const char out[] = INFO "MSG foo.a 1 2\r\nhi\r\nHMSG foo.b 1 r 12 14\r\nNATS/1.0\r\n\r\nyo\r\nPONG\r\n"
-                              "HMSG r 2 36 36\r\nNATS/1.0 503\r\nNats-Subject: none\r\n\r\n\r\nPONG\r\n"
-                              "-ERR 'Unknown Protocol Operation'\r\n";
+                                   "HMSG r 2 36 36\r\nNATS/1.0 503\r\nNats-Subject: none\r\n\r\n\r\nPONG\r\n"
+                                   "-ERR 'Unknown Protocol Operation'\r\n";
     char got[1000];
     struct owner o = {.plain = plain, .piece = piece};
     owner_open(&o, 1 << 20);

@@ -340,8 +340,12 @@ static void late_pong(void)
     static const struct {
         const char *follows;
         int pongs; /* -1: one, with the barrier */
-    } rows[] = {{"PING\r\n", 0},           {"PI", 0},         {"NG\r\n", 0},
-                {"PUB x 0\r\n\r\n", 3},    {"SUB x 1\r\n", -1}, {"SUB y 2\r\nPING\r\n", 0},
+    } rows[] = {{"PING\r\n", 0},
+                {"PI", 0},
+                {"NG\r\n", 0},
+                {"PUB x 0\r\n\r\n", 3},
+                {"SUB x 1\r\n", -1},
+                {"SUB y 2\r\nPING\r\n", 0},
                 {"PUB z 0\r\n\r\nUNSUB 2\r\n", 2}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         if (!c->pongs_owed) pair_say(&a, "PING\r\n");

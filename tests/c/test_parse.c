@@ -6,7 +6,10 @@
 #define UNKNOWN "-ERR 'Unknown Protocol Operation'\r\n"
 #define QUIET "CONNECT {}\r\n"
 
-static const struct row { const char *in, *out; bool closed; } rows[] = {
+static const struct row {
+    const char *in, *out;
+    bool closed;
+} rows[] = {
     {"PING\r\n", "PONG\r\n", false},
     {"ping\n", "PONG\r\n", false},
     {"PINGxyz  \r\n", "PONG\r\n", false},
@@ -36,20 +39,26 @@ static const struct row { const char *in, *out; bool closed; } rows[] = {
     {"UNSUB 1 2 3\r\n", "", true},
     {"SUB a..b 1\r\nSUB .a 1\r\nSUB a. 1\r\nSUB a.>.b 1\r\n",
      "-ERR 'Invalid Subject'\r\n-ERR 'Invalid Subject'\r\n-ERR 'Invalid Subject'\r\n-ERR 'Invalid Subject'\r\n", false},
-    {"SUB foo _sys_ 1\r\n", "-ERR 'Permissions Violation for Subscription to \"foo\" using queue \"_sys_\"'\r\n", false},
+    {"SUB foo _sys_ 1\r\n", "-ERR 'Permissions Violation for Subscription to \"foo\" using queue \"_sys_\"'\r\n",
+     false},
     {"SUB foo 1\r\nPUB foo 2\r\nhi\r\n", "+OK\r\n+OK\r\nMSG foo 1 2\r\nhi\r\n", false},
     {QUIET "SUB foo 1\r\nPUB foo 002\r\nhi\r\n", "MSG foo 1 002\r\nhi\r\n", false},
     {QUIET "sub\tfoo  1 \r\npub foo \t reply  2 \nhi\r\n", "MSG foo 1 reply 2\r\nhi\r\n", false},
     {QUIET "SUB foo* 1\r\nPUB foo* 0\r\n\r\nPUB foox 0\r\n\r\n", "MSG foo* 1 0\r\n\r\n", false},
     {QUIET "SUB > 1\r\nPUB a..b 0\r\n\r\nPUB foo.* 0\r\n\r\n", "MSG foo.* 1 0\r\n\r\n", false},
-    {"SUB foo.* 1\r\nPUB foo.* 1\r\nx\r\n", "+OK\r\n-ERR 'Invalid Publish Subject'\r\n+OK\r\nMSG foo.* 1 1\r\nx\r\n", false},
+    {"SUB foo.* 1\r\nPUB foo.* 1\r\nx\r\n", "+OK\r\n-ERR 'Invalid Publish Subject'\r\n+OK\r\nMSG foo.* 1 1\r\nx\r\n",
+     false},
     {QUIET "SUB foo 1\r\nSUB bar 1\r\nPUB bar 0\r\n\r\nPUB foo 0\r\n\r\n", "MSG foo 1 0\r\n\r\n", false},
-    {QUIET "SUB foo 1\r\nUNSUB 1 2\r\nPUB foo 0\r\n\r\nPUB foo 0\r\n\r\nPUB foo 0\r\n\r\n", "MSG foo 1 0\r\n\r\nMSG foo 1 0\r\n\r\n", false},
-    {QUIET "SUB foo 1\r\nUNSUB 1 1\r\nPUB foo 0\r\n\r\nSUB bar 1\r\nPUB bar 0\r\n\r\n", "MSG foo 1 0\r\n\r\nMSG bar 1 0\r\n\r\n", false},
+    {QUIET "SUB foo 1\r\nUNSUB 1 2\r\nPUB foo 0\r\n\r\nPUB foo 0\r\n\r\nPUB foo 0\r\n\r\n",
+     "MSG foo 1 0\r\n\r\nMSG foo 1 0\r\n\r\n", false},
+    {QUIET "SUB foo 1\r\nUNSUB 1 1\r\nPUB foo 0\r\n\r\nSUB bar 1\r\nPUB bar 0\r\n\r\n",
+     "MSG foo 1 0\r\n\r\nMSG bar 1 0\r\n\r\n", false},
     {QUIET "SUB foo 1\r\nUNSUB 1 -5\r\nPUB foo 0\r\n\r\n", "", false},
     {QUIET "SUB q.* g 1\r\nSUB q.> g 2\r\nUNSUB 2\r\nPUB q.x 0\r\n\r\n", "MSG q.x 1 0\r\n\r\n", false},
-    {QUIET "SUB foo 1\r\nHPUB foo 12 14\r\nNATS/1.0\r\n\r\nhi\r\n", "HMSG foo 1 12 14\r\nNATS/1.0\r\n\r\nhi\r\n", false},
-    {QUIET "SUB foo 1\r\nHPUB foo r 12 14\r\nNATS/1.0\r\n\r\nhi\r\n", "HMSG foo 1 r 12 14\r\nNATS/1.0\r\n\r\nhi\r\n", false},
+    {QUIET "SUB foo 1\r\nHPUB foo 12 14\r\nNATS/1.0\r\n\r\nhi\r\n", "HMSG foo 1 12 14\r\nNATS/1.0\r\n\r\nhi\r\n",
+     false},
+    {QUIET "SUB foo 1\r\nHPUB foo r 12 14\r\nNATS/1.0\r\n\r\nhi\r\n", "HMSG foo 1 r 12 14\r\nNATS/1.0\r\n\r\nhi\r\n",
+     false},
     {QUIET "SUB foo 1\r\nHPUB foo 0 2\r\nhi\r\n", "MSG foo 1 2\r\nhi\r\n", false},
     {QUIET "SUB r.* 7\r\nPUB foo r.1 0\r\n\r\nPING\r\n",
      "HMSG r.1 7 35 35\r\nNATS/1.0 503\r\nNats-Subject: foo\r\n\r\n\r\nPONG\r\n", false},
@@ -76,8 +85,8 @@ static void check(const struct row *r, size_t cut, size_t step)
         passed++;
     } else {
         failed++;
-        fprintf(stderr, "input  %s\nwanted %s (%d)\ngot    %.*s (%d), cut %zu step %zu\n", r->in, r->out, r->closed, (int)got, out,
-                f.c->closed, cut, step);
+        fprintf(stderr, "input  %s\nwanted %s (%d)\ngot    %.*s (%d), cut %zu step %zu\n", r->in, r->out, r->closed,
+                (int)got, out, f.c->closed, cut, step);
     }
     free(out);
     fake_close(&f);

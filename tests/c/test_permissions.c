@@ -28,16 +28,18 @@ static bool publish(struct permissions *p, const char *s)
 }
 static bool subscribe(struct permissions *p, const char *s, const char *q)
 {
-    return permissions_can_subscribe(p, guard_put(&guard, s, strlen(s)), strlen(s), guard_put(&guard_queue, q, strlen(q)), strlen(q));
+    return permissions_can_subscribe(p, guard_put(&guard, s, strlen(s)), strlen(s),
+                                     guard_put(&guard_queue, q, strlen(q)), strlen(q));
 }
 static bool filter(struct permissions *p, const char *s, const char *q)
 {
-    return permissions_needs_filter(p, guard_put(&guard, s, strlen(s)), strlen(s), guard_put(&guard_queue, q, strlen(q)), strlen(q));
+    return permissions_needs_filter(p, guard_put(&guard, s, strlen(s)), strlen(s),
+                                    guard_put(&guard_queue, q, strlen(q)), strlen(q));
 }
 static bool deliver(struct permissions *p, const char *s, const char *q)
 {
-    bool first =
-        permissions_can_deliver(p, guard_put(&guard, s, strlen(s)), strlen(s), guard_put(&guard_queue, q, strlen(q)), strlen(q));
+    bool first = permissions_can_deliver(p, guard_put(&guard, s, strlen(s)), strlen(s),
+                                         guard_put(&guard_queue, q, strlen(q)), strlen(q));
     CHECK_EQ(permissions_can_deliver(p, s, strlen(s), q, strlen(q)), first);
     return first;
 }
@@ -198,8 +200,11 @@ static void test_verdicts(void)
     for (int round = 0; round < 3; round++)
         for (int i = 0; i < 5000; i++) {
             char s[200];
-            int n = snprintf(s, sizeof s, "%s.%d%s", i % 2 ? "odd" : "even", i, i % 7 ? "" : ".a-long-tail-a-long-tail-a-long-tail-"
-                             "a-long-tail-a-long-tail-a-long-tail-a-long-tail-a-long-tail-a-long-tail-a-long-tail-a-long-tail");
+            int n = snprintf(s, sizeof s, "%s.%d%s", i % 2 ? "odd" : "even", i,
+                             i % 7 ? ""
+                                   : ".a-long-tail-a-long-tail-a-long-tail-"
+                                     "a-long-tail-a-long-tail-a-long-tail-a-long-tail-a-long-tail-a-long-tail-a-long-"
+                                     "tail-a-long-tail");
             right &= permissions_can_publish(p, s, (size_t)n) == (i % 2 == 0);
             right &= permissions_can_deliver(p, s, (size_t)n, "q", i % 3 == 0) == (i % 2 == 0);
         }

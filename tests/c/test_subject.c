@@ -16,22 +16,29 @@ static bool matches(const char *p, const char *s)
 static bool collides(const char *a, const char *b)
 {
     bool one = subject_collides(guard_put(&left, a, strlen(a)), strlen(a), guard_put(&right, b, strlen(b)), strlen(b));
-    bool other = subject_collides(guard_put(&left, b, strlen(b)), strlen(b), guard_put(&right, a, strlen(a)), strlen(a));
+    bool other =
+        subject_collides(guard_put(&left, b, strlen(b)), strlen(b), guard_put(&right, a, strlen(a)), strlen(a));
     CHECK_EQ(one, other);
     return one;
 }
 
 static void test_tables(void)
 {
-    static const struct { const char *s; bool valid, literal, wild; } rules[] = {
-        {"a", true, true, false},       {"a.b.c", true, true, false},  {"*", true, false, true},
-        {">", true, false, true},       {"a.*", true, false, true},    {"*.a", true, false, true},
-        {"a.>", true, false, true},     {"foo*", true, true, false},   {"*foo", true, true, false},
-        {"a>b", true, true, false},     {">>", true, true, false},     {"a.**", true, true, false},
-        {"*.*.>", true, false, true},   {"", false, false, false},     {".", false, false, false},
-        {"a..b", false, false, false},  {".a", false, false, false},   {"a.", false, false, false},
-        {">.a", false, false, true},    {"a.>.b", false, false, true}, {"a.>.", false, false, true},
-        {"\x01\xff.\x80", true, true, false},
+    static const struct {
+        const char *s;
+        bool valid, literal, wild;
+    } rules[] = {
+        {"a", true, true, false},     {"a.b.c", true, true, false},
+        {"*", true, false, true},     {">", true, false, true},
+        {"a.*", true, false, true},   {"*.a", true, false, true},
+        {"a.>", true, false, true},   {"foo*", true, true, false},
+        {"*foo", true, true, false},  {"a>b", true, true, false},
+        {">>", true, true, false},    {"a.**", true, true, false},
+        {"*.*.>", true, false, true}, {"", false, false, false},
+        {".", false, false, false},   {"a..b", false, false, false},
+        {".a", false, false, false},  {"a.", false, false, false},
+        {">.a", false, false, true},  {"a.>.b", false, false, true},
+        {"a.>.", false, false, true}, {"\x01\xff.\x80", true, true, false},
     };
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
         CHECK_EQ(valid(rules[i].s), rules[i].valid);
@@ -119,10 +126,12 @@ static void test_against_definitions(void)
 {
     static const char *const pattern_tokens[] = {"a", "b", "*", ">", "a*"};
     static const char *const text_tokens[] = {"a", "b", "z", "*", ">", "a*", ""};
-    uint32_t np = enumerate(patterns, PATTERNS, pattern_tokens, 5), nt = enumerate(texts, TEXTS, text_tokens, 7), wrong = 0;
+    uint32_t np = enumerate(patterns, PATTERNS, pattern_tokens, 5), nt = enumerate(texts, TEXTS, text_tokens, 7),
+             wrong = 0;
     for (uint32_t i = 0; i < np; i++) {
         if (!valid(patterns[i])) continue;
-        for (uint32_t j = 0; j < nt; j++) wrong += matches(patterns[i], texts[j]) != naive_matches(patterns[i], texts[j]);
+        for (uint32_t j = 0; j < nt; j++)
+            wrong += matches(patterns[i], texts[j]) != naive_matches(patterns[i], texts[j]);
     }
     CHECK_EQ(wrong, 0);
     /* Two patterns meet if some subject is matched by both; three tokens with one unused letter are enough to find it. */
@@ -133,7 +142,8 @@ static void test_against_definitions(void)
         for (uint32_t j = 0; j < np; j += 3) {
             if (!valid(patterns[j])) continue;
             bool meet = false;
-            for (uint32_t k = 0; k < nt && !meet; k++) meet = naive_matches(patterns[i], texts[k]) && naive_matches(patterns[j], texts[k]);
+            for (uint32_t k = 0; k < nt && !meet; k++)
+                meet = naive_matches(patterns[i], texts[k]) && naive_matches(patterns[j], texts[k]);
             wrong += meet != subject_collides(patterns[i], strlen(patterns[i]), patterns[j], strlen(patterns[j]));
         }
     }

@@ -29,7 +29,10 @@ static void drop(struct sublist *l, struct sub *s)
     free(s);
 }
 
-static const struct match *match(struct sublist *l, const char *subject) { return sublist_match(l, subject, strlen(subject)); }
+static const struct match *match(struct sublist *l, const char *subject)
+{
+    return sublist_match(l, subject, strlen(subject));
+}
 
 static double seconds(void)
 {
@@ -51,11 +54,11 @@ static void test_matching(void)
     const char *patterns[] = {"foo", "foo.*", "foo.>", ">", "*.bar", "foo.bar", "*", "*.*", "foo.*.baz", "foo*.bar"};
     struct sub *subs[10];
     for (int i = 0; i < 10; i++) subs[i] = add(l, patterns[i], "");
-    CHECK_EQ(match(l, "foo")->nplain, 3);      /* foo > * */
-    CHECK_EQ(match(l, "foo.bar")->nplain, 6);  /* foo.* foo.> > *.bar foo.bar *.* */
+    CHECK_EQ(match(l, "foo")->nplain, 3);     /* foo > * */
+    CHECK_EQ(match(l, "foo.bar")->nplain, 6); /* foo.* foo.> > *.bar foo.bar *.* */
     CHECK_EQ(match(l, "foo.bar.baz")->nplain, 3);
     CHECK_EQ(match(l, "foo*.bar")->nplain, 4);
-    CHECK_EQ(match(l, "foo.*")->nplain, 4);    /* published as text: foo.* foo.> > *.* */
+    CHECK_EQ(match(l, "foo.*")->nplain, 4); /* published as text: foo.* foo.> > *.* */
     CHECK_EQ(match(l, "foo.>")->nplain, 4);
     CHECK_EQ(match(l, "")->nplain, 0);
     CHECK_EQ(match(l, "foo..bar")->nplain, 0);
