@@ -148,15 +148,17 @@ class Core:
         index: int,
         serial: int,
         workers: int,
+        gateway: bool,
         accounts: int,
         shared: int,
         auth_required: bool,
     ) -> None:
-        """Raises OSError when memory or descriptors are short."""
+        """``index`` is that of a worker, or ``workers``: the gateway. OSError: memory or descriptors are short."""
         config = _config(options, auth_required)
         config.index, config.serial, config.workers, config.shared_fd = index, serial, workers, shared
-        config.accounts = accounts
-        config.spin_us = SPIN_US if workers == 1 or workers < len(os.sched_getaffinity(0)) else 0
+        config.gateway, config.accounts = gateway, accounts
+        alone = workers == 1 or workers < len(os.sched_getaffinity(0))
+        config.spin_us = SPIN_US if alone and index < workers else 0
         self._handle = lib.spl_new(config)
         if self._handle == ffi.NULL:
             raise OSError(ffi.errno, os.strerror(ffi.errno))
@@ -236,6 +238,10 @@ class Core:
             raise MemoryError
         return number
 
+    def set_system_account(self, account: int) -> None:
+        """Which account is the system account. Only before there are subscriptions."""
+        lib.spl_system_account(self._handle, account)
+
     def subscribe(self, account: int, tag: int, subject: bytes) -> None:
         """Let messages come as events, without limits and permissions. Raises MemoryError, also for a bad subject."""
         if lib.spl_subscribe(self._handle, account, tag, subject, len(subject)) < 0:
@@ -314,14 +320,14 @@ class Core:
         if lib.spl_service_import(self._handle, importer, exporter, export, raw, len(raw), handle, share) < 0:
             raise MemoryError
 
-    def labels(self, accounts: Mapping[int, str], system: int, where: str) -> None:
+    def labels(self, accounts: Mapping[int, str], where: str) -> None:
         """What services are told: the accounts' names, and the server, as JSON. Raises MemoryError."""
         for account, label in accounts.items():
             raw = _bytes(label)
             if lib.spl_account_label(self._handle, account, raw, len(raw)) < 0:
                 raise MemoryError
         raw = _bytes(where)
-        if lib.spl_where(self._handle, system, raw, len(raw)) < 0:
+        if lib.spl_where(self._handle, raw, len(raw)) < 0:
             raise MemoryError
 
     def identify(self, conn: int, parts: bytes) -> None:

@@ -1,8 +1,9 @@
 """The gateway's life: the server's face to its operators, and later to other servers.
 
-In this form it serves monitoring over HTTP: it asks the workers, adds up what they say, and answers. No client needs it, so
-it may die and be started again at any time; connections to its ports wait meanwhile, because the listening sockets
-are the supervisor's.
+It serves monitoring over HTTP: it asks the workers, adds up what they say, and answers. And it is the server's client in the
+system account: a member of the mesh like the workers, with a data plane of its own, but without connections, and told of the
+interest in that account only. No client needs it to reach another, so it may die and be started again at any time;
+connections to its ports wait meanwhile, because the listening sockets are the supervisor's.
 
 Exit codes: those of every child (`broker/child.py`).
 """
@@ -14,10 +15,13 @@ import socket
 import ssl
 import time
 
+from broker.accounts.names import account_names, system_account
 from broker.child import BEAT_SECONDS, CANNOT_BEGIN, Control, live
+from broker.core import Core, EventType
 from broker.launch import Launch
 from broker.log import Log, ToWriter
 from broker.mesh.collect import Questions
+from broker.mesh.member import Member
 from broker.monitor.http import HttpServer
 from broker.monitor.routes import Routes
 from broker.monitor.state import Server
@@ -25,6 +29,8 @@ from broker.monitor.tls import load_certificates, server_context
 from broker.options import Options
 from broker.reload import TwoStep
 from broker.shared import Page
+from broker.system.info import ServerInfo
+from broker.system.system import System
 
 SAMPLE_SECONDS = 1.0
 
@@ -47,18 +53,39 @@ class Gateway:
         self._http = HttpServer(Routes(self._server, self._log), self._log)
         self._tls: ssl.SSLContext | None = None
         self._reload = TwoStep(self._build, self._apply, self._control.tell)
-        self._ready = False
+        self._met = self._listening = self._ready = False
+        self._core = Core(
+            options,
+            index=launch.index,
+            serial=launch.serial,
+            workers=launch.workers,
+            gateway=True,
+            accounts=len(account_names(options)),
+            shared=launch.shared,
+            auth_required=False,
+        )
+        self._system: System | None = None
+        if account := system_account(options):
+            number = self._core.account(account)
+            self._core.set_system_account(number)
+            info = ServerInfo(options, launch.server_id, self._page.next_message)
+            self._system = System(self._core, number, info, self._log)
+        self._mesh = Member(self._core, launch, self._log, self._check_ready)
+        self._loop.add_reader(self._core.fileno(), self._turn)
         self._loop.add_reader(self._control, self._supervisor_spoke)
 
     async def run(self) -> int:
         """Serve until told to stop; returns the exit code."""
         self._control.tell({"op": "bound"})
-        beating = self._loop.create_task(self._beat())
+        self._beat()
         sampling = self._loop.create_task(self._sample())
         code = await self._stopped
-        self._loop.remove_reader(self._control)
-        beating.cancel()
+        for watched in (self._control, self._core):
+            self._loop.remove_reader(watched)
         sampling.cancel()
+        if self._system is not None:
+            self._system.close()
+        self._mesh.close()
         await self._http.close()
         self._questions.close()
         return code
@@ -74,7 +101,21 @@ class Gateway:
             self._control.tell({"op": "fatal", "text": f"monitoring: {error}"})
             self._stopped.set_result(CANNOT_BEGIN)
             return
-        self._control.tell({"op": "ready"})
+        self._listening = True
+        self._check_ready()
+
+    def _turn(self) -> None:
+        for event in self._core.turn(0):
+            if event.type == EventType.PEER_LOST:
+                self._mesh.lost(event.reason)
+            elif event.message is not None and self._system is not None:
+                self._system.receive(event.reason, event.message)
+        self._mesh.send()
+
+    def _check_ready(self) -> None:
+        if self._listening and not self._ready and self._mesh.joined:
+            self._ready = True
+            self._control.tell({"op": "ready"})
 
     def _build(self, options: Options) -> None:
         """See whether other options could be served."""
@@ -86,16 +127,19 @@ class Gateway:
         self._log.configure(options)
         self._server.options = options
         self._server.loaded_ns = time.time_ns()
+        if self._system is not None:
+            self._system.info.use(options)
         if self._tls is not None:
             try:
                 load_certificates(self._tls, options)
             except (OSError, ValueError) as error:  # they were there a moment ago
                 self._log.error(f"monitoring: the old certificate is still in use: {error}")
 
-    async def _beat(self) -> None:
-        while True:
-            self._page.beat()
-            await asyncio.sleep(BEAT_SECONDS)
+    def _beat(self) -> None:
+        self._core.beat()
+        self._mesh.beat()
+        if not self._stopped.done():
+            self._loop.call_later(BEAT_SECONDS if self._ready else 0.02, self._beat)
 
     async def _sample(self) -> None:
         """Once a second, for rates."""
@@ -111,9 +155,11 @@ class Gateway:
                 if not self._stopped.done():
                     self._stopped.set_result(0)
             elif message["op"] == "peers":
-                self._server.meet([(index, serial) for index, serial in message["peers"]])
-                if not self._ready:
-                    self._ready = True
+                peers = [(index, serial) for index, serial in message["peers"]]
+                self._mesh.meet(peers)
+                self._server.meet([peer for peer in peers if peer[0] < self._launch.workers])
+                if not self._met:
+                    self._met = True
                     self._loop.create_task(self._listen())
             else:
                 self._reload.obey(message, descriptors)

@@ -34,11 +34,16 @@ class Launch:
     shared: int  # memfd of the page that all processes share
     handoff: list[tuple[int, int]]  # per worker: (receive, send) of an AF_UNIX SOCK_DGRAM pair
     log: int  # where packets of log lines go (AF_UNIX, SOCK_SEQPACKET), shared by all
-    monitor: bool = False  # there is a gateway, which asks the workers what monitoring shows
+    gateway: bool = False  # there is a gateway process
     http: list[int] = field(
         default_factory=list
     )  # the gateway's: monitoring's listening sockets, non-blocking
     started_ns: int = 0  # when the server was started, since 1970
+
+    @property
+    def processes(self) -> int:
+        """How many processes the mesh has."""
+        return self.workers + self.gateway
 
     def descriptors(self) -> list[int]:
         """Every descriptor that the child has to inherit for this."""

@@ -1,7 +1,8 @@
-"""The page of memory that all processes of one server share, as a child without a data plane sees it.
+"""The page of memory that all processes of one server share, as the gateway process sees it.
 
 The layout is that of csrc/shared.h: a slot of 64 bytes for each child, of which the first is the server's own.
 
+    u64 number of the last message of the system account @16 of the first
     u32 accepting @0  u32 live @4  u32 inflight @8  u64 beat_ms @16      (CLOCK_MONOTONIC)
 """
 
@@ -13,22 +14,23 @@ from typing import Final
 
 _SLOT: Final = 64
 _BEAT: Final = 16
+_MESSAGES: Final = 16
 
 
 class Page:
-    """The slots of all workers, and our own."""
+    """The slots of all workers, and what the server counts."""
 
-    __slots__ = ("_index", "_map", "_words")
+    __slots__ = ("_map", "_words")
 
     def __init__(self, descriptor: int, index: int) -> None:
         """``index``: which slot is ours; there are no more behind it. Raises OSError."""
-        self._index = index
         self._map = mmap.mmap(descriptor, _SLOT * (2 + index))
         self._words = memoryview(self._map).cast("Q")
 
-    def beat(self) -> None:
-        """Say that we live."""
-        self._words[self._word(self._index) + _BEAT // 8] = time.monotonic_ns() // 1_000_000
+    def next_message(self) -> int:
+        """The number of the next message of the system account: it grows as long as the server runs."""
+        self._words[_MESSAGES // 8] += 1
+        return self._words[_MESSAGES // 8]
 
     def silence_ms(self, index: int) -> int:
         """How long ago a child said that it lives."""

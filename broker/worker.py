@@ -13,18 +13,17 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Iterable
 
 from broker.accounts.names import account_names
 from broker.auth import Authenticator
 from broker.changes import Changes
 from broker.child import BEAT_SECONDS, Control, live
 from broker.clients import Clients
-from broker.core import Applied, Core, EventType
+from broker.core import Core, EventType
 from broker.launch import Launch
 from broker.log import Log, ToWriter
 from broker.mesh.collect import Answers
-from broker.mesh.pipes import Pipes, stream_path
+from broker.mesh.member import Member
 from broker.monitor.answers import answer
 from broker.protocol.errors import ClosedReason
 from broker.protocol.info import InfoTemplate
@@ -45,9 +44,6 @@ class Worker:
         self._log = Log.of(options, launch.server_pid, ToWriter(self._log_end))
         self._stopped: asyncio.Future[int] = self._loop.create_future()
         self._ready = False
-        self._listed = False
-        self._alive: dict[int, int] = {}  # the supervisor's latest list: index -> serial
-        self._apart: set[int] = set()  # those of them whom we were not joined with at the last beat
         self._control = Control(launch.control, self._log.error)
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         auth = Authenticator(options)
@@ -56,6 +52,7 @@ class Worker:
             index=launch.index,
             serial=launch.serial,
             workers=launch.workers,
+            gateway=launch.gateway,
             accounts=len(account_names(options)),
             shared=launch.shared,
             auth_required=auth.required,
@@ -68,18 +65,15 @@ class Worker:
         self._changes = Changes(
             self._core, self._clients, self._tls, self._log, launch.server_id, self._control.tell
         )
-        self._pipes: Pipes | None = None
-        if launch.workers > 1:
-            self._pipes = Pipes(launch.run_dir, launch.index, launch.serial, self._log.error)
-            self._core.mesh_listen(stream_path(launch.run_dir, launch.index, launch.serial))
+        self._mesh = Member(self._core, launch, self._log, self._check_joined)
         self._answers: Answers | None = None
-        if launch.monitor:
+        if launch.gateway:
             self._answers = Answers(
                 launch.run_dir,
                 launch.index,
                 launch.serial,
                 lambda request: answer(self._core, request),
-                self._pipes.context if self._pipes is not None else None,
+                self._mesh.context,
             )
         for fd in launch.listeners:
             self._core.listen(fd)
@@ -103,10 +97,7 @@ class Worker:
             self._loop.remove_reader(self._answers.fileno())
             self._answers.close()
             self._answers = None
-        if self._pipes is not None:
-            self._loop.remove_reader(self._pipes.fileno())
-            self._pipes.close()
-            self._pipes = None
+        self._mesh.close()
         return code
 
     def _watch(self) -> None:
@@ -114,9 +105,6 @@ class Worker:
         self._loop.add_reader(self._control, self._supervisor_spoke)
         self._loop.add_reader(self._wake_fd, self._woken)
         fds = [self._control.fileno(), self._wake_fd]
-        if self._pipes is not None:
-            fds.append(self._pipes.fileno())
-            self._loop.add_reader(self._pipes.fileno(), self._peers_spoke)
         if self._answers is not None:
             fds.append(self._answers.fileno())
             self._loop.add_reader(self._answers.fileno(), self._asked)
@@ -129,38 +117,12 @@ class Worker:
         self._log.hold()
         for event in self._core.turn(0 if answering else LINGER_US):
             if event.type == EventType.PEER_LOST:
-                self._peer_lost(event.reason)
+                self._mesh.lost(event.reason)
             else:
                 self._clients.handle(event)
         self._tls.serve()
         self._log.flush()
-        self._send_control()
-
-    def _send_control(self) -> None:
-        pipes = self._pipes
-        if pipes is None:
-            return
-        sent = False
-        for peer, message in self._core.control_messages():
-            pipes.send(peer, message)
-            sent = True
-        if sent and pipes.pending():
-            self._loop.call_soon(self._peers_spoke)
-
-    def _peers_spoke(self) -> None:
-        pipes = self._pipes
-        if pipes is None:
-            return
-        for message in pipes.receive():
-            result = self._core.control(message)
-            if result == Applied.MALFORMED:
-                self._log.error("mesh: malformed control message from a peer")
-            elif result == Applied.DRIFTED:
-                self._log.warn("mesh: what was known of a peer's interest had drifted, asking for all of it")
-        self._send_control()
-        self._check_joined()
-        if pipes.pending():
-            self._loop.call_soon(self._peers_spoke)
+        self._mesh.send()
 
     def _asked(self) -> None:
         if self._answers is not None and not self._answers.busy and self._answers.receive():
@@ -171,58 +133,19 @@ class Worker:
         if self._answers is not None and self._answers.step():
             self._loop.call_soon(self._answer)
 
-    def _peer_lost(self, peer: int) -> None:
-        if self._pipes is not None:
-            self._pipes.drop(peer)
-
     def _supervisor_spoke(self) -> None:
         for message, descriptors in self._control.packets():
             if message["op"] == "stop":
                 if not self._stopped.done():
                     self._stopped.set_result(0)
             elif message["op"] == "peers":
-                self._meet(message["peers"])
+                self._mesh.meet(message["peers"])
             else:
                 self._changes.obey(message, descriptors)
-                self._send_control()
-
-    def _meet(self, peers: Iterable[tuple[int, int]]) -> None:
-        """The supervisor's list of who is there; whoever is missing is dead."""
-        self._listed = True
-        pipes = self._pipes
-        if pipes is not None:
-            self._alive = {index: serial for index, serial in peers if index != self._launch.index}
-            for index in pipes.peers():
-                serial = pipes.serial(index)
-                if serial is not None and self._alive.get(index) != serial:
-                    self._core.peer_down(index, serial)
-                    pipes.drop(index)
-            for index in self._missing():
-                self._join(pipes, index)
-            self._send_control()
-        self._check_joined()
-
-    def _join(self, pipes: Pipes, index: int) -> None:
-        serial = self._alive[index]
-        pipes.connect(index, serial)
-        if not self._core.peer_up(index, serial, stream_path(self._launch.run_dir, index, serial)):
-            pipes.drop(index)  # it has died (the next list says so), or we are short of something
-
-    def _missing(self) -> set[int]:
-        """Those who live, as far as the supervisor knows, and are not joined with us."""
-        return self._alive.keys() - self._pipes.peers() if self._pipes is not None else set()
-
-    def _rejoin(self) -> None:
-        """Try again with those who have been missing for a while: without a stream nothing reaches their clients."""
-        pipes, missing = self._pipes, self._missing()
-        if pipes is not None:
-            for index in missing & self._apart:
-                self._log.warn(f"mesh: no connection to worker {index}, trying again")
-                self._join(pipes, index)
-        self._apart = missing
+                self._mesh.send()
 
     def _check_joined(self) -> None:
-        if self._ready or not self._listed or self._missing() or not self._core.mesh_joined():
+        if self._ready or not self._mesh.joined:
             return
         self._ready = True
         self._core.accepting(True)
@@ -230,9 +153,7 @@ class Worker:
 
     def _beat(self) -> None:
         self._core.beat()
-        self._rejoin()
-        self._send_control()
-        self._check_joined()
+        self._mesh.beat()
         if not self._stopped.done():
             self._loop.call_later(BEAT_SECONDS if self._ready else 0.02, self._beat)
 
@@ -243,7 +164,7 @@ class Worker:
     def _woken(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wake_fd)
-        self._send_control()
+        self._mesh.send()
 
 
 def main() -> None:

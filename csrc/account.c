@@ -115,11 +115,14 @@ int spl_account_label(spl_core *k, int account, const char *json, size_t len)
     return a ? keep(&a->label, &a->label_len, json, len) : -1;
 }
 
-int spl_where(spl_core *k, int system_account, const char *json, size_t len)
+void spl_system_account(spl_core *k, int account)
 {
-    k->system_account = system_account;
-    return keep(&k->where, &k->where_len, json, len);
+    struct account *a = account_get(k, (uint32_t)account);
+    k->system_account = a ? account : -1;
+    if (a && k->cfg.gateway) sublist_track(a->subs, true);
 }
+
+int spl_where(spl_core *k, const char *json, size_t len) { return keep(&k->where, &k->where_len, json, len); }
 
 int spl_conn_identity(spl_core *k, uint64_t handle, const char *parts, size_t len)
 {

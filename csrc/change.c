@@ -10,7 +10,7 @@ void spl_configure(spl_core *k, const struct spl_config *cfg)
 {
     struct spl_config old = k->cfg;
     k->cfg = *cfg;
-    k->cfg.index = old.index, k->cfg.serial = old.serial, k->cfg.workers = old.workers;
+    k->cfg.index = old.index, k->cfg.serial = old.serial, k->cfg.workers = old.workers, k->cfg.gateway = old.gateway;
     k->cfg.cache_entries = old.cache_entries, k->cfg.shared_fd = old.shared_fd, k->cfg.spin_us = old.spin_us;
     k->cfg.max_subscriptions = old.max_subscriptions, k->cfg.max_sub_tokens = old.max_sub_tokens;
     k->cfg.max_pending = old.max_pending, k->cfg.max_closed = old.max_closed;

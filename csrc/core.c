@@ -41,7 +41,8 @@ static bool map_shared(struct core *k, const struct spl_config *cfg)
 
 spl_core *spl_new(const struct spl_config *cfg)
 {
-    if (cfg->workers < 1 || cfg->workers > MAX_PEERS || cfg->index >= cfg->workers) {
+    uint32_t processes = cfg->workers + (cfg->gateway != 0);
+    if (cfg->workers < 1 || processes > MAX_PEERS || cfg->index >= processes) {
         errno = EINVAL;
         return NULL;
     }

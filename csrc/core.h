@@ -260,7 +260,9 @@ struct core {
     struct peer peers[MAX_PEERS];
     uint64_t peers_up; /* bit mask */
     uint64_t batch_seq, min_acked, digest;
-    uint64_t starved; /* peers to whom something could not be said for want of memory: bit mask */
+    uint64_t told_all, told_system,
+        system_digest; /* the last batches to those who are told all, and to those who are told of the system account */
+    uint64_t starved;  /* peers to whom something could not be said for want of memory: bit mask */
     uint32_t announced_accounts;
     struct conn *at_barrier;
     struct account **dirty_accounts;

@@ -8,7 +8,8 @@
  *
  * Interest goes out in numbered batches that every peer acknowledges; a connection with a new subscription does not go past its
  * next PUB or PING before all have. At most WINDOW batches are unacknowledged: what changes meanwhile is coalesced. Both sides
- * keep a digest of what was announced; a difference is counted, and repaired by a snapshot.
+ * keep a digest of what was announced; a difference is counted, and repaired by a snapshot. A batch says which one came before it:
+ * the gateway, which has no clients, is told of the system account alone, and so gets a batch now and then.
  *
  * Account ids in a record are the receiver's own: it told them to us with its interest.
  */
@@ -22,7 +23,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define MESH_VERSION 1
+#define MESH_VERSION 2
 #define WINDOW 64
 #define NO_ACCOUNT UINT32_MAX
 #define RECORD_MAX (1u << 31) /* the largest message has 999,999,999 bytes */
@@ -34,8 +35,8 @@ enum { REC_QUEUE_ONLY = 1, REC_HEADERS = 2, REC_CROSSED = 4 /* it has crossed ac
 struct ctl {
     uint8_t type, version;
     uint16_t from;
-    uint32_t serial; /* of the sender */
-    uint64_t seq, digest;
+    uint32_t serial;            /* of the sender */
+    uint64_t seq, base, digest; /* of a batch: base is the one before it */
     uint32_t count, spare;
 };
 struct ctl_account {
@@ -83,7 +84,9 @@ int spl_control_next(spl_core *k, uint32_t *peer, const char **data, size_t *len
 
 struct batch {
     struct core *k;
+    uint64_t peers; /* whom it is for */
     struct account *acc;
+    struct batch *also; /* of the system account: whose records this one gets, too */
     char *p;
     size_t len, cap;
     uint32_t count;
@@ -131,7 +134,11 @@ static void batch_interest(void *arg, const char *s, size_t n, const char *q, si
     struct batch *b = arg;
     struct ctl_interest r = {2, b->acc->id, (uint32_t)n, (uint32_t)nq, weight};
     b->digest ^= interest_hash(b->acc, s, n, q, nq, was) ^ interest_hash(b->acc, s, n, q, nq, weight);
-    if (!b->k->peers_up) return;
+    if (b->also && b->acc->id == (uint32_t)b->k->system_account) {
+        b->also->acc = b->acc;
+        batch_interest(b->also, s, n, q, nq, weight, was);
+    }
+    if (!b->peers) return;
     char *w = batch_room(b, sizeof r + n + nq);
     if (!w) return;
     memcpy(w, &r, sizeof r);
@@ -140,14 +147,14 @@ static void batch_interest(void *arg, const char *s, size_t n, const char *q, si
     b->count++;
 }
 
-static void batch_begin(struct core *k, struct batch *b)
+static void batch_begin(struct core *k, struct batch *b, uint64_t peers, uint64_t digest)
 {
     memset(b, 0, sizeof *b);
-    b->k = k;
+    b->k = k, b->peers = peers, b->digest = digest;
     batch_room(b, sizeof(struct ctl));
 }
 
-static void batch_send(struct batch *b, uint64_t peers, uint8_t type, uint64_t seq, uint64_t digest)
+static void batch_send(struct batch *b, uint8_t type, uint64_t seq, uint64_t base)
 {
     struct core *k = b->k;
     if (!b->failed) {
@@ -156,15 +163,22 @@ static void batch_send(struct batch *b, uint64_t peers, uint8_t type, uint64_t s
                         .from = (uint16_t)k->cfg.index,
                         .serial = k->cfg.serial,
                         .seq = seq,
-                        .digest = digest,
+                        .base = base,
+                        .digest = b->digest,
                         .count = b->count};
         memcpy(b->p, &h, sizeof h);
-        for (uint64_t left = peers; left; left &= left - 1)
+        for (uint64_t left = b->peers; left; left &= left - 1)
             control_push(k, (uint32_t)__builtin_ctzll(left), b->p, b->len);
     } else {
-        k->starved |= peers;
+        k->starved |= b->peers;
     }
     free(b->p);
+}
+
+/* The peers that are told of the system account alone: from a worker's point of view the gateway is one. */
+static uint64_t observers(const struct core *k)
+{
+    return k->cfg.gateway && k->cfg.index < k->cfg.workers ? 1ull << k->cfg.workers : 0;
 }
 
 /* Let those go on whose interest every peer knows. */
@@ -186,7 +200,7 @@ static void barrier_release(struct core *k)
 
 void mesh_interest_changed(struct core *k, struct account *a)
 {
-    if (k->cfg.workers < 2 || a->dirty_queued || !sublist_dirty(a->subs)) return;
+    if (a->dirty_queued || !sublist_dirty(a->subs)) return;
     k->dirty_accounts[k->ndirty_accounts++] = a; /* has room for every account */
     a->dirty_queued = true;
 }
@@ -200,29 +214,42 @@ static void nothing_to_tell(struct core *k)
     if (waits) barrier_release(k);
 }
 
+/* Send what there is to tell; `last` is the batch that those peers were sent before. */
+static bool batch_end(struct batch *b, uint64_t seq, uint64_t *last)
+{
+    if (!b->peers || (!b->count && !b->failed)) {
+        free(b->p);
+        return false;
+    }
+    batch_send(b, CTL_DELTA, seq, *last);
+    *last = seq;
+    return true;
+}
+
 void mesh_flush_interest(struct core *k)
 {
     if (k->peers_up && k->batch_seq - k->min_acked >= WINDOW && k->min_acked < k->batch_seq) return;
-    struct batch b;
-    batch_begin(k, &b);
-    b.digest = k->digest;
+    uint64_t seq = k->batch_seq + 1;
+    struct batch b, system;
+    batch_begin(k, &b, k->peers_up & ~observers(k), k->digest);
+    batch_begin(k, &system, k->peers_up & observers(k), k->system_digest);
+    b.also = &system;
     for (uint32_t i = k->announced_accounts; i < k->naccounts; i++) batch_account(&b, k->accounts[i]);
     k->announced_accounts = k->naccounts;
     for (uint32_t i = 0; i < k->ndirty_accounts; i++) {
         b.acc = k->dirty_accounts[i];
         b.acc->dirty_queued = false;
-        sublist_flush_interest(b.acc->subs, k->batch_seq + 1, batch_interest, &b);
+        sublist_flush_interest(b.acc->subs, seq, batch_interest, &b);
     }
     k->ndirty_accounts = 0;
-    k->digest = b.digest;
-    if ((!b.count && !b.failed) || !k->peers_up) {
-        free(b.p);
+    k->digest = b.digest, k->system_digest = system.digest;
+    bool told = batch_end(&b, seq, &k->told_all), told_system = batch_end(&system, seq, &k->told_system);
+    if (!told && !told_system) {
         nothing_to_tell(k);
         return;
     }
-    k->batch_seq++;
+    k->batch_seq = seq;
     k->stats.interest_batches++;
-    batch_send(&b, k->peers_up, CTL_DELTA, k->batch_seq, k->digest);
 }
 
 static void snapshot_interest(void *arg, const char *s, size_t n, const char *q, size_t nq, uint32_t weight,
@@ -238,14 +265,18 @@ static void snapshot_interest(void *arg, const char *s, size_t n, const char *q,
 static void send_snapshot(struct core *k, uint32_t peer)
 {
     struct batch b;
-    batch_begin(k, &b);
-    for (uint32_t i = 0; i < k->naccounts; i++) batch_account(&b, k->accounts[i]);
-    if (k->announced_accounts < k->naccounts && k->peers_up == 1ull << peer) k->announced_accounts = k->naccounts;
+    bool observer = observers(k) >> peer & 1;
+    uint64_t last = observer ? k->told_system : k->told_all;
+    batch_begin(k, &b, 1ull << peer, observer ? k->system_digest : k->digest);
     for (uint32_t i = 0; i < k->naccounts; i++) {
         b.acc = k->accounts[i];
+        if (observer && i != (uint32_t)k->system_account) continue;
+        batch_account(&b, b.acc);
         sublist_each_interest(b.acc->subs, snapshot_interest, &b);
     }
-    batch_send(&b, 1ull << peer, CTL_SNAPSHOT, k->batch_seq, k->digest);
+    if (k->announced_accounts < k->naccounts && k->peers_up == 1ull << peer && !observer)
+        k->announced_accounts = k->naccounts;
+    batch_send(&b, CTL_SNAPSHOT, last, last);
 }
 
 static void send_small(struct core *k, uint32_t peer, uint8_t type, uint64_t seq)
@@ -275,11 +306,14 @@ static void barrier_update(struct core *k)
 {
     uint64_t least = UINT64_MAX;
     for (uint64_t left = k->peers_up; left; left &= left - 1) {
-        struct peer *p = &k->peers[__builtin_ctzll(left)];
-        if (!p->acknowledged)
-            least = 0;
-        else if (p->acked < least)
-            least = p->acked;
+        uint32_t peer = (uint32_t)__builtin_ctzll(left);
+        struct peer *p = &k->peers[peer];
+        bool observer = observers(k) >> peer & 1;
+        if (observer && !p->acknowledged) continue; /* it says nothing before it has heard us */
+        uint64_t acked = !p->acknowledged                                        ? 0
+                         : p->acked >= (observer ? k->told_system : k->told_all) ? k->batch_seq
+                                                                                 : p->acked;
+        if (acked < least) least = acked;
     }
     k->min_acked = least;
     barrier_release(k);
@@ -378,7 +412,7 @@ static int control(struct core *k, const char *data, size_t len)
     case CTL_RESYNC: send_snapshot(k, h.from); return 0;
     case CTL_SNAPSHOT:
         forget_interest(k, p);
-        p->seen = h.seq - 1;
+        p->seen = h.base;
         p->synced = true;
         break;
     case CTL_DELTA:
@@ -387,7 +421,7 @@ static int control(struct core *k, const char *data, size_t len)
     default: return -1;
     }
     int rc = apply_records(k, p, data + sizeof h, data + len, h.count);
-    if (rc < 0 || h.seq != p->seen + 1 || p->digest != h.digest) {
+    if (rc < 0 || h.base != p->seen || p->digest != h.digest) {
         k->stats.interest_drift++;
         p->synced = false;
         send_small(k, h.from, CTL_RESYNC, h.seq);

@@ -23,8 +23,9 @@ struct shared_slot {
 };
 struct shared_page {
     _Atomic uint64_t next_cid;
-    _Atomic uint64_t handshakes; /* second << 32 | how many were begun in it */
-    uint8_t pad[48];
+    _Atomic uint64_t handshakes;      /* second << 32 | how many were begun in it */
+    _Atomic uint64_t system_messages; /* the gateway's alone: how many it has sent in the system account */
+    uint8_t pad[40];
     struct shared_slot slot[];
 };
 static inline uint64_t shared_row_bytes(uint32_t accounts) { return ((uint64_t)accounts * 4 + 63) & ~63ull; }

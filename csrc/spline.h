@@ -19,7 +19,8 @@ typedef struct transform spl_transform;
 /* The settings of a core. Sizes in bytes, times in milliseconds. */
 struct spl_config {
     uint32_t index, serial, workers; /* this worker, its start number, how many there are */
-    uint32_t accounts;               /* places for accounts' counters in the shared page */
+    int gateway;       /* there is a gateway process: as a peer, and as an index, it is number `workers` */
+    uint32_t accounts; /* places for accounts' counters in the shared page */
     uint32_t max_control_line, max_subscriptions, max_sub_tokens; /* 0 = no limit for the last two */
     int64_t max_payload;                                          /* -1 = no limit */
     int64_t max_connections, max_pending;
@@ -122,10 +123,12 @@ int spl_stream_import(spl_core *core, int importer, int exporter, const char *to
 int spl_service_export(spl_core *core, int account, int streamed, uint64_t threshold_ms);
 int spl_service_import(spl_core *core, int importer, int exporter, int number, const char *local, size_t len,
                        spl_transform *target, int share);
+/* Which account is the system account; to be said before anybody subscribes. */
+void spl_system_account(spl_core *core, int account);
 /* JSON for the header Nats-Request-Info: an account's name; the server (with a comma in front); of a client, what stands before
  * the account, after it, and after the server, each ended by a line feed. 0 or -1. */
 int spl_account_label(spl_core *core, int account, const char *json, size_t len);
-int spl_where(spl_core *core, int system_account, const char *json, size_t len);
+int spl_where(spl_core *core, const char *json, size_t len);
 int spl_conn_identity(spl_core *core, uint64_t conn, const char *parts, size_t len);
 /* Permission sets; list: 0 publish allow, 1 publish deny, 2 subscribe allow, 3 subscribe deny. Freed with the core, or when it was
  * dropped and no connection has it any more. */

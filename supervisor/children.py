@@ -4,8 +4,8 @@ A worker is starting, bound (its mesh addresses listen), ready (it takes clients
 of who is bound is told to all of them. The first list goes out when all of the first generation are bound, so
 that a server starts as one; afterwards each newcomer joins alone.
 
-The gateway is one more child, started when the server is ready, if there is something for it to do. Clients do not need
-it: nothing waits for it, and however often it dies, it is started again and the server goes on.
+The gateway is one more child, started with the workers, if there is something for it to do. Clients can do without it: the
+server is ready when it is or has died once, and however often it dies, it is started again and the server goes on.
 """
 
 from __future__ import annotations
@@ -137,11 +137,11 @@ class Children:
 
     def start(self) -> None:
         """Start all workers, side by side. StartError: the system does not let us."""
-        for index in range(self._launch.workers):
+        for index in range(self._launch.processes):
             try:
                 self._spawn(index)
             except OSError as error:
-                raise StartError(f"Could not start worker {index}: {system_text(error)}") from error
+                raise StartError(f"Could not start {self._who(index)}: {system_text(error)}") from error
 
     def stop(self) -> None:
         """Begin to stop all; ``living`` becomes 0 within ``policy.kill_after`` or little more."""
@@ -254,8 +254,10 @@ class Children:
         try:
             self._spawn(index)
         except OSError as error:
-            who = "the gateway" if index == self._gateway else f"worker {index}"
-            self._plan(index, f"Could not start {who}: {system_text(error)}")
+            self._plan(index, f"Could not start {self._who(index)}: {system_text(error)}")
+
+    def _who(self, index: int) -> str:
+        return "the gateway" if index == self._gateway else f"worker {index}"
 
     def _spoke(self, child: Child, events: int) -> None:
         """The control channel of a child is ready."""
@@ -286,17 +288,22 @@ class Children:
                 self._log.warn(f"{child.name} says what is not understood: {str(message)[:200]}")
 
     def _became_ready(self, child: Child) -> None:
-        if self.served and not (child.gateway and not self._deaths[self._gateway].times):
+        if self.served:
             self._log.info(f"{child.name} is ready")
             return
         self._log.debug(f"{child.name} is ready")
-        everyone = len(self._living) == self._launch.workers
-        if everyone and all(each.ready_at is not None for each in self._living.values()):
-            self.served = True
-            if self._stopping_since is None:
-                self._log.info("Server is ready")
-                if self._launch.monitor:
-                    self._respawn(self._gateway)
+        self._look_whether_all_serve()
+
+    def _look_whether_all_serve(self) -> None:
+        """For the first time: all workers, and the gateway, unless it has shown that it needs longer."""
+        ready = {child.index for child in self._living.values() if child.ready_at is not None}
+        if self._deaths[self._gateway].times:
+            ready.add(self._gateway)
+        if self.served or len(ready) < self._launch.processes:
+            return
+        self.served = True
+        if self._stopping_since is None:
+            self._log.info("Server is ready")
 
     def _introduce(self) -> None:
         """Tell everybody who is there."""
@@ -305,7 +312,7 @@ class Children:
         if not self._introduced and len(workers) < self._launch.workers:
             return
         self._introduced = True
-        peers = [[child.index, child.serial] for child in workers]
+        peers = [[child.index, child.serial] for child in there]
         for child in there:
             self.send(child, {"op": "peers", "peers": peers})
 
@@ -347,7 +354,7 @@ class Children:
         delay = self._deaths[index].add(now)
         if index == self._gateway and delay is None:
             delay = self._policy.max_delay
-        if not self.served:
+        if not self.served and index != self._gateway:
             self._boot_deaths += 1
             if self._boot_deaths > self._policy.max_boot_deaths:
                 delay = None
@@ -360,6 +367,8 @@ class Children:
             return
         self._log.error(f"{what}, restarting {f'in {delay:.1f}s' if delay else 'it'}")
         self._restarts[index] = now + delay
+        if index == self._gateway:
+            self._look_whether_all_serve()
 
 
 def default_argv() -> list[str]:

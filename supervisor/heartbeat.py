@@ -1,6 +1,6 @@
 """The page of memory that all processes of one server share, as the supervisor sees it.
 
-    offset 0              next client id (the workers')
+    offset 0              next client id (the workers'), and others' numbers
     offset 64 * (1 + i)   slot of worker i:  u32 accepting @0  u32 live @4  u32 inflight @8  u64 beat_ms @16
 
     behind the slots      a row of counters for each worker, 4 bytes for each account, in whole slots

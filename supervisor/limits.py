@@ -11,7 +11,7 @@ from supervisor.errors import StartError
 
 # What one worker has open itself: standard streams, event loop, data plane, heartbeat page, ZeroMQ's own.
 _WORKER_OWN: Final = 32
-# For every other worker: message streams and ZeroMQ pipes in both directions with their wake-ups.
+# For every other process: message streams and ZeroMQ pipes in both directions with their wake-ups.
 _PER_PEER: Final = 5
 # For every worker, inherited by all: the pair of sockets over which connections are handed to it.
 _PER_WORKER: Final = 2
@@ -21,7 +21,7 @@ _FEW_CLIENTS: Final = 8
 
 def worker_need(workers: int) -> int:
     """How many descriptors each of ``workers`` workers needs without any client."""
-    return _WORKER_OWN + _PER_WORKER * workers + _PER_PEER * (workers - 1)
+    return _WORKER_OWN + _PER_WORKER * workers + _PER_PEER * workers
 
 
 def raise_limit() -> int:

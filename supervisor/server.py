@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from broker.accounts.names import account_names, guest_name, with_implied_user
+from broker.accounts.names import account_names, guest_name, system_account, with_implied_user
 from broker.launch import Launch
 from broker.log import Log
 from broker.options import Options
@@ -163,7 +163,7 @@ class Server:
                 shared=self._page.descriptor,
                 handoff=[_datagram_pair(undo) for _ in range(workers)],
                 log=self._writer.descriptor,
-                monitor=self._monitor is not None,
+                gateway=self._monitor is not None or bool(system_account(options)),
                 http=self._monitor.descriptors() if self._monitor is not None else [],
                 started_ns=time.time_ns(),
             )

@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
-from broker.accounts.names import system_account
 from broker.core import ConnInfo
 from broker.monitor.encode import time_text
 from broker.options import NkeyUser, Options, User
@@ -19,15 +18,13 @@ _json: Final = json.JSONEncoder(ensure_ascii=False).encode
 _REDACTED: Final = "[REDACTED]"
 
 
-def request_labels(
-    options: Options, numbers: dict[str, int], server_name: str
-) -> tuple[dict[int, str], int, str]:
-    """(names of accounts, number of the system account or -1, the server), as JSON."""
+def request_labels(options: Options, numbers: dict[str, int], server_name: str) -> tuple[dict[int, str], str]:
+    """(names of accounts, the server), as JSON."""
     names = {number: _json(name) for name, number in numbers.items()}
     where = _fields({"server": server_name})
     if options.cluster is not None:
         where += _fields({"cluster": options.cluster.name})
-    return names, numbers.get(system_account(options), -1), where
+    return names, where
 
 
 def sharing_accounts(options: Options) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broker.accounts.identity import request_labels
-from broker.accounts.names import account_names
+from broker.accounts.names import account_names, system_account
 from broker.core import Core
 from broker.options import Options
 from broker.options.model import GLOBAL_ACCOUNT
@@ -15,6 +15,7 @@ from broker.options.transforms import Transform, compile_transform, numbered
 def set_up_accounts(core: Core, options: Options, server_name: str) -> dict[str, int]:
     """Make every account; returns the data plane's numbers of them by name. MemoryError: no room."""
     numbers = {name: core.account(name) for name in account_names(options)}
+    core.set_system_account(numbers.get(system_account(options), -1))
     places = {name: place for place, name in enumerate(numbers)}
     for name, place in places.items():
         core.account_limits(numbers[name], place)

@@ -255,7 +255,7 @@ static void repair(void)
     settle(&m);
     CHECK(pair_heard(&b, "MSG lost 1 0\r\n\r\nMSG next 2 0\r\n\r\n"));
     CHECK(spl_mesh_joined(m.k[0]) && spl_mesh_joined(m.k[1]));
-    static const char nonsense[64] = {9, 1};
+    static const char nonsense[64] = {9, 2};
     CHECK_EQ(spl_control(m.k[0], nonsense, 3), -1);
     CHECK_EQ(spl_control(m.k[0], nonsense, sizeof nonsense), 0); /* of a start that nobody told us of */
     pair_close(&a), pair_close(&b);
@@ -374,6 +374,120 @@ static void late_pong(void)
     mesh_end(&m);
 }
 
+/* ---- the gateway: told of the system account alone ---- */
+
+#define GATEWAY 2
+
+static void admit(struct mesh *m, int i, uint32_t serial)
+{
+    struct spl_config cfg = pair_config((uint32_t)i, GATEWAY);
+    cfg.serial = serial, cfg.gateway = 1;
+    struct core *k = m->k[i] = spl_new(&cfg);
+    if (!k || (i < GATEWAY && spl_account(k, "$G", 2) != 0)) abort();
+    spl_system_account(k, spl_account(k, "$SYS", 4));
+    char path[96];
+    path_of(m, serial, path);
+    if (spl_mesh_listen(k, path) != 0) abort();
+}
+
+static struct mesh with_gateway(void)
+{
+    struct mesh m = {.n = GATEWAY + 1, .folder = "/tmp/test-mesh-XXXXXX"};
+    if (!mkdtemp(m.folder)) abort();
+    for (int i = 0; i < m.n; i++) admit(&m, i, (uint32_t)i + 1);
+    for (int i = 0; i < m.n; i++)
+        for (int j = 0; j < m.n; j++)
+            if (i != j) introduce(&m, i, j);
+    settle(&m);
+    for (int i = 0; i < m.n; i++) CHECK(spl_mesh_joined(m.k[i]));
+    return m;
+}
+
+static struct pair system_client(struct core *k)
+{
+    struct pair p = pair_open(k, 0);
+    pair_conn(&p)->acc = k->accounts[k->system_account];
+    return p;
+}
+
+static void no_drift(const struct mesh *m)
+{
+    for (int i = 0; i < m->n; i++)
+        if (m->k[i]) CHECK_EQ(m->k[i]->stats.interest_drift, 0);
+}
+
+static int say(struct core *k, int account, const char *subject)
+{
+    struct spl_parts p = {.subject = subject, .subject_len = (uint32_t)strlen(subject)};
+    return spl_publish(k, account, &p);
+}
+
+static void gateway_and_workers(void)
+{
+    struct mesh m = with_gateway();
+    struct core *gateway = m.k[GATEWAY];
+    struct pair a = system_client(m.k[0]), b = system_client(m.k[1]), c = pair_open(m.k[0], 0);
+    CHECK_EQ(gateway->naccounts, 1);
+    CHECK_EQ(spl_subscribe(gateway, 0, 1, "req", 3), 0);
+    settle(&m);
+    CHECK_EQ(spl_interest(m.k[0], m.k[0]->system_account, "req", 3), 1);
+    pair_say(&a, "SUB re 1\r\nPUB req re 2\r\nhi\r\nPING\r\n");
+    pair_say(&c, "SUB re 1\r\nSUB req 2\r\nPING\r\n");
+    settle(&m);
+    CHECK(pair_heard(&a, "PONG\r\n") && pair_heard(&c, "PONG\r\n"));
+    CHECK_EQ(gateway->stats.mesh_in, 1);
+    CHECK_EQ(say(gateway, 0, "re"), 1);
+    settle(&m);
+    CHECK(pair_heard(&a, "MSG re 1 0\r\n\r\n") && pair_heard(&c, ""));
+    for (int i = 0; i < 100; i++) { /* both accounts, so that batches for the gateway are some of all */
+        char line[96];
+        snprintf(line, sizeof line, "SUB g.%d 9%d\r\n%s", i, i, i % 3 ? "" : "PING\r\n");
+        pair_say(&c, line);
+        snprintf(line, sizeof line, "SUB s.%d 9%d\r\n%s", i / 7, i, i % 5 ? "" : "UNSUB 90\r\nPING\r\n");
+        pair_say(&b, line);
+        settle(&m);
+        pair_listen(&c), pair_listen(&b);
+    }
+    CHECK_EQ(count(&c, "PONG"), 34);
+    CHECK_EQ(count(&b, "PONG"), 20);
+    CHECK_EQ(say(gateway, 0, "s.14"), 1);
+    CHECK_EQ(say(gateway, 0, "g.1"), 0);
+    CHECK_EQ(gateway->naccounts, 1);
+    no_drift(&m);
+    pair_close(&a), pair_close(&b), pair_close(&c);
+    mesh_end(&m);
+}
+
+/* Clients do not wait for a gateway that hangs, but for those of the system account. */
+static void gateway_hangs(void)
+{
+    struct mesh m = with_gateway();
+    struct core *gateway = m.k[GATEWAY];
+    struct pair c = pair_open(m.k[0], 0);
+    m.k[GATEWAY] = NULL; /* whatever it is told is lost */
+    pair_say(&c, "SUB x 1\r\nPING\r\n");
+    settle(&m);
+    CHECK(pair_heard(&c, "PONG\r\n"));
+    m.k[GATEWAY] = gateway;
+    die(&m, GATEWAY);
+    struct pair a = system_client(m.k[0]);
+    pair_say(&a, "SUB y 1\r\nPING\r\n");
+    settle(&m);
+    CHECK(pair_heard(&a, "PONG\r\n"));
+    admit(&m, GATEWAY, 7);
+    for (int i = 0; i < GATEWAY; i++) introduce(&m, i, GATEWAY), introduce(&m, GATEWAY, i);
+    pair_say(&c, "SUB z 2\r\nPING\r\n");
+    settle(&m);
+    CHECK(pair_heard(&c, "PONG\r\n"));
+    for (int i = 0; i < m.n; i++) CHECK(spl_mesh_joined(m.k[i]));
+    CHECK_EQ(say(m.k[GATEWAY], 0, "y"), 1);
+    settle(&m);
+    CHECK(pair_heard(&a, "MSG y 1 0\r\n\r\n"));
+    no_drift(&m);
+    pair_close(&a), pair_close(&c);
+    mesh_end(&m);
+}
+
 /* The largest message that a client may send goes to another worker, too: here is how its record begins. */
 static void largest(void)
 {
@@ -381,7 +495,7 @@ static void largest(void)
     struct conn *stream = m.k[0]->peers[1].conn;
     uint32_t head[12] = {0}, total = 999999999; /* length; type, version; tried; account; lengths of the parts */
     head[0] = (uint32_t)sizeof head + 1 + 1 + 11 + total + 2;
-    head[1] = 2 | 1u << 24;
+    head[1] = 2 | 2u << 24;
     head[5] = 1, head[7] = 11;
     CHECK_EQ(mesh_parse(m.k[0], stream, (const char *)head, sizeof head), 0);
     CHECK(!stream->closed);
@@ -403,6 +517,8 @@ int main(void)
     reunion(0);
     reunion(1);
     late_pong();
+    gateway_and_workers();
+    gateway_hangs();
     largest();
     uint64_t after = 0;
     while (failing(after) && after < 10000) after++;

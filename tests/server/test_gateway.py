@@ -44,7 +44,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 
 def test_there_is_none_without_a_task() -> None:
-    server = start(ONE)
+    server = start(ONE, "no_system_account: true")
     assert gateways(server) == []
     server.stop()
 

@@ -68,7 +68,13 @@ def start() -> Iterator[Start]:
         folder = Path(tempfile.mkdtemp(prefix="supervisor-test-"))
         for name, words in (orders or {}).items():
             (folder / name).write_text(words)
-        settings = {"host": "127.0.0.1", "port": -1, "workers": 2, "max_connections": 100} | (options or {})
+        settings = {
+            "host": "127.0.0.1",
+            "port": -1,
+            "workers": 2,
+            "max_connections": 100,
+            "no_system_account": True,  # there is no gateway, which would look for real workers
+        } | (options or {})
         (folder / "options").write_text(json.dumps(settings))
         arguments = json.dumps({"options": settings, "policy": policy or {}})
         process = subprocess.Popen(

@@ -1,0 +1,49 @@
+"""The block by which every message of the system account names its server (upstream: ``ServerInfo`` in server/events.go)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from broker.monitor.encode import time_text
+from broker.options import Options
+from broker.protocol.version import NATS_VERSION
+
+
+class ServerInfo:
+    """Makes the block: the same each time but for ``seq``, which never goes back, and ``time``."""
+
+    __slots__ = ("_fixed", "_number", "host", "id", "name")
+
+    def __init__(self, options: Options, server_id: str, number: Callable[[], int]) -> None:
+        """``number`` counts messages, also over the deaths of processes: others ignore what is not newer."""
+        self.id = server_id
+        self._number = number
+        self.use(options)
+
+    def use(self, options: Options) -> None:
+        """Other options from now on."""
+        self.name = options.server_name or self.id
+        self.host = options.host
+        fixed: dict[str, Any] = {"name": self.name, "host": self.host, "id": self.id}
+        if options.gateway is not None:
+            fixed["cluster"] = options.gateway.name
+        elif options.cluster is not None:
+            fixed["cluster"] = options.cluster.name
+        fixed["ver"] = NATS_VERSION
+        if options.server_tags:
+            fixed["tags"] = list(options.server_tags)
+        if options.server_metadata:
+            fixed["metadata"] = dict(options.server_metadata)
+        self._fixed = fixed
+
+    def block(self) -> dict[str, Any]:
+        """For one message, which has to be sent in the order of these calls."""
+        return {
+            **self._fixed,
+            "jetstream": False,
+            "flags": 0,
+            "seq": self._number(),
+            "time": time_text(time.time_ns()),
+        }
