@@ -176,6 +176,7 @@ struct peer {
     uint32_t missed;           /* the serial of one who spoke before we had been told of it */
     struct conn *conn;         /* the stream; NULL until it is connected: output waits in `early` */
     uint64_t acked;            /* our batches that it has applied */
+    uint64_t passed;           /* the batch up to which it lacks nothing */
     uint64_t seen;             /* its batches that we have applied */
     uint64_t digest;           /* of what it announced, as we applied it */
     uint32_t *ours, nours;     /* its account id -> our id */

@@ -301,18 +301,25 @@ void mesh_repair(struct core *k)
     }
 }
 
-/* How far has the slowest peer acknowledged? */
+/* How far has this peer acknowledged? One that has acknowledged what it was sent last misses nothing of what others were sent since. */
+static uint64_t acknowledged(struct core *k, uint32_t peer, bool observer)
+{
+    struct peer *p = &k->peers[peer];
+    if (!p->acknowledged) return observer ? UINT64_MAX : 0; /* an observer says nothing before it has heard us */
+    if (p->acked >= (observer ? k->told_system : k->told_all))
+        p->passed = k->batch_seq;
+    else if (p->acked > p->passed)
+        p->passed = p->acked;
+    return p->passed;
+}
+
+/* How far has the slowest peer? */
 static void barrier_update(struct core *k)
 {
     uint64_t least = UINT64_MAX;
     for (uint64_t left = k->peers_up; left; left &= left - 1) {
         uint32_t peer = (uint32_t)__builtin_ctzll(left);
-        struct peer *p = &k->peers[peer];
-        bool observer = observers(k) >> peer & 1;
-        if (observer && !p->acknowledged) continue; /* it says nothing before it has heard us */
-        uint64_t acked = !p->acknowledged                                        ? 0
-                         : p->acked >= (observer ? k->told_system : k->told_all) ? k->batch_seq
-                                                                                 : p->acked;
+        uint64_t acked = acknowledged(k, peer, observers(k) >> peer & 1);
         if (acked < least) least = acked;
     }
     k->min_acked = least;
