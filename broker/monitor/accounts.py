@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from broker.monitor.asked import AccountStatzOptions, AccountzOptions
 from broker.monitor.encode import time_text
-from broker.monitor.query import Query, QueryError
+from broker.monitor.query import QueryError
 from broker.monitor.state import Server
 from broker.monitor.subsz import sublist_stats
 
 
-async def accountz(server: Server, query: Query) -> dict[str, Any]:
+async def accountz(server: Server, options: AccountzOptions) -> dict[str, Any]:
     """The answer. Raises QueryError."""
-    name = query.text("acc")
+    name = options.account
     accounts = await server.accounts(fanout=bool(name))
     fields = server.envelope()
     if not server.options.no_system_account:
@@ -39,16 +40,20 @@ async def accountz(server: Server, query: Query) -> dict[str, Any]:
     return {**fields, "account_detail": detail}
 
 
-async def accstatz(server: Server, query: Query) -> dict[str, Any]:
-    """The answer. Raises QueryError."""
-    unused = query.flag("unused")
+async def accstatz(server: Server, options: AccountStatzOptions) -> dict[str, Any]:
+    """The answer."""
+    accounts = await server.accounts()
+    names = [name for name in options.accounts if name in accounts] or (() if options.accounts else accounts)
     entries = [
-        _entry(name, sums) for name, sums in (await server.accounts()).items() if unused or sums["conns"]
+        account_stat(name, accounts[name])
+        for name in names
+        if options.include_unused or accounts[name]["conns"]
     ]
     return {**server.envelope(), "account_statz": entries}
 
 
-def _entry(name: str, sums: Counter[str]) -> dict[str, Any]:
+def account_stat(name: str, sums: Counter[str]) -> dict[str, Any]:
+    """The numbers of one account."""
     return {
         "acc": name,
         "name": name,

@@ -12,21 +12,17 @@ from typing import Any, Final
 
 from broker.mesh.collect import Request
 from broker.monitor.answers import TOTAL
+from broker.monitor.asked import ALL, CLOSED, OPEN, ConnzOptions, page
 from broker.monitor.encode import time_text, uptime_text
-from broker.monitor.pace import each
-from broker.monitor.query import Query, QueryError
+from broker.monitor.pace import AT_ONCE, each
+from broker.monitor.query import QueryError
 from broker.monitor.state import Server
 from broker.options.gotext import format_duration
+from broker.options.sharing import collide
 from broker.protocol.errors import reason_text
 from broker.records import ConnRecord, Key, Sort, State, SubRecord, read_keys, read_records
 
-_STATES: Final = {
-    "": State.OPEN,
-    "open": State.OPEN,
-    "closed": State.CLOSED,
-    "any": State.OPEN | State.CLOSED,
-    "all": State.OPEN | State.CLOSED,
-}
+_STATES: Final = {OPEN: State.OPEN, CLOSED: State.CLOSED, ALL: State.OPEN | State.CLOSED}
 _SORTS: Final = {
     "": Sort.CID,
     "cid": Sort.CID,
@@ -51,37 +47,34 @@ _OF_CLIENT: Final = ("name", "lang", "version", "tls_version", "tls_cipher_suite
 _OF_CLIENT_AUTH: Final = ("tls_peer_certs",)
 
 
-async def connz(server: Server, query: Query) -> dict[str, Any]:
+async def connz(server: Server, options: ConnzOptions) -> dict[str, Any]:
     """The answer. Raises QueryError."""
-    sort = query.text("sort")
-    auth = query.flag("auth")
-    subs, detail = query.subs()
-    offset, limit = query.page()
-    cid = query.unsigned("cid")
-    state = _STATES.get(query.text("state").lower())
-    if state is None:
-        raise QueryError(f"Error decoding state for {query.text('state')}")
+    sort, account, wanted_subject = options.sort, options.acc, options.filter_subject
+    offset, limit = page(options.offset, options.limit)
+    state = _STATES.get(options.state)
     if sort not in _SORTS:
         raise QueryError(f"invalid sorting option: {sort}")
     if sort in ("stop", "reason") and state != State.CLOSED:
         raise QueryError(f"sort by {sort} only valid on closed connections")
-    if cid:
+    if wanted_subject and not account:
+        raise QueryError("filter by subject only valid with account filtering")
+    if state is None:
+        return _envelope(server, [], 0, offset, limit)
+    if options.cid:
         limit = 1
-    account = query.text("acc")
     if account and account not in await server.accounts():
         return {**_envelope(server, [], 0, offset, limit), "server_id": "", "connections": None}
-    everyone = query.text("mqtt_client") == ""  # there are no MQTT clients
     now = time.time_ns()
     selection: Request = {
         "op": "select",
         "states": int(state),
         "sort": int(_SORTS[sort]),
         "account": account,
-        "cid": cid,
-        "user": query.text("user"),
+        "cid": options.cid,
+        "user": options.user,
         "now_ns": now,
         # More than all there can be is all; and of closed ones the oldest may have to go first.
-        "want": min(offset + limit, _ALL) if state == State.OPEN else _ALL,
+        "want": min(offset + limit, _ALL) if state == State.OPEN and not wanted_subject else _ALL,
     }
     keys, total = await _select(server, selection)
     if state != State.OPEN:  # one that was closed while we looked may have been seen twice
@@ -91,9 +84,13 @@ async def connz(server: Server, query: Query) -> dict[str, Any]:
         keys.sort(key=lambda entry: (reason_text(entry[0][4]), entry[0][1]))
     else:
         keys.sort()
-    page = keys[offset : offset + limit] if everyone else []
-    records = await _describe(server, page, subs or detail)
-    connections = await each(records, lambda record: _entry(record, now, auth, subs, detail))
+    if options.mqtt_client:  # there are none
+        keys = []
+    if wanted_subject:
+        keys = await _with_subject(server, keys, wanted_subject)
+    subs = options.subscriptions or options.subscriptions_detail
+    records = await _describe(server, keys[offset : offset + limit], subs)
+    connections = await each(records, lambda record: _entry(record, now, options))
     return _envelope(server, connections, total, offset, limit)
 
 
@@ -121,6 +118,17 @@ def _newest(keys: list[_Chosen], total: int, most: int) -> tuple[list[_Chosen], 
     return [entry for entry in keys if entry[0][1] not in dropped], total - surplus
 
 
+async def _with_subject(server: Server, keys: list[_Chosen], subject: str) -> list[_Chosen]:
+    """Those with a subscription that may meet this subject. Looked at in portions: with their subscriptions they are large."""
+    found: list[_Chosen] = []
+    for at in range(0, len(keys), AT_ONCE):
+        some = keys[at : at + AT_ONCE]
+        records = await _describe(server, some, True)
+        cids = {record.cid for record in records if any(collide(sub.subject, subject) for sub in record.subs)}
+        found += [entry for entry in some if entry[0][1] in cids]
+    return found
+
+
 async def _describe(server: Server, page: list[_Chosen], subs: bool) -> list[ConnRecord]:
     """The records of a page, in its order. A connection that has closed in the meantime is missing."""
     requests: dict[int, Request] = {}
@@ -146,7 +154,8 @@ def _envelope(
     }
 
 
-def _entry(r: ConnRecord, now: int, auth: bool, subs: bool, detail: bool) -> dict[str, Any]:
+def _entry(r: ConnRecord, now: int, options: ConnzOptions) -> dict[str, Any]:
+    auth, detail = options.auth, options.subscriptions_detail
     about: dict[str, Any] = json.loads(r.about) if r.about else {}
     end = r.stop_ns or now
     fields: dict[str, Any] = {
@@ -183,7 +192,7 @@ def _entry(r: ConnRecord, now: int, auth: bool, subs: bool, detail: bool) -> dic
             fields["authorized_user"] = r.user
         if r.account and r.account != "$G":
             fields["account"] = r.account
-    if subs and r.subs:
+    if options.subscriptions and not detail and r.subs:
         fields["subscriptions_list"] = [sub.subject for sub in r.subs]
     if detail and r.subs:
         fields["subscriptions_list_detail"] = [sub_entry(sub, account=bool(r.stop_ns)) for sub in r.subs]

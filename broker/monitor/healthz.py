@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from broker.monitor.query import Query
+from broker.monitor.asked import HealthzOptions
 from broker.monitor.state import Server
 from broker.options.gotext import quote
 
 
-def healthz(server: Server, query: Query) -> tuple[int, dict[str, Any]]:
-    """(status, answer). What concerns JetStream is healthy: there is none. Raises QueryError."""
-    for name in ("js-enabled", "js-enabled-only", "js-server-only", "js-meta-only"):
-        query.flag(name)
-    details = query.flag("details")
-    stream, consumer = query.text("stream"), query.text("consumer")
-    if stream and not query.text("account"):
+def healthz(server: Server, options: HealthzOptions) -> tuple[int, dict[str, Any]]:
+    """(status, answer). What concerns JetStream is healthy: there is none."""
+    details = options.details
+    if options.stream and not options.account:
         return _failed(
             400, f"{quote('account')} must not be empty when checking stream health", details, "BAD_REQUEST"
         )
-    if consumer and not stream:
+    if options.consumer and not options.stream:
         return _failed(
             400, f"{quote('stream')} must not be empty when checking consumer health", details, "BAD_REQUEST"
         )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from broker.monitor.query import Query
+from broker.monitor.asked import GatewayzOptions, JSzOptions, LeafzOptions, RoutezOptions
 from broker.monitor.state import Server
 
 
-async def routez(server: Server, query: Query) -> dict[str, Any]:
-    """The answer. Raises QueryError."""
-    query.subs()
+async def routez(server: Server, options: RoutezOptions) -> dict[str, Any]:
+    """The answer."""
     envelope = server.envelope()
     return {
         "server_id": envelope["server_id"],
@@ -21,20 +20,17 @@ async def routez(server: Server, query: Query) -> dict[str, Any]:
     }
 
 
-async def gatewayz(server: Server, query: Query) -> dict[str, Any]:
-    """The answer. Raises QueryError."""
-    query.subs()
-    query.flag("accs")
+async def gatewayz(server: Server, options: GatewayzOptions) -> dict[str, Any]:
+    """The answer."""
     return {**server.envelope(), "outbound_gateways": {}, "inbound_gateways": {}}
 
 
-async def leafz(server: Server, query: Query) -> dict[str, Any]:
-    """The answer. Raises QueryError."""
-    query.flag("subs")
+async def leafz(server: Server, options: LeafzOptions) -> dict[str, Any]:
+    """The answer."""
     return {**server.envelope(), "leafnodes": 0, "leafs": []}
 
 
-async def jsz(server: Server, query: Query) -> dict[str, Any]:
+async def jsz(server: Server, options: JSzOptions) -> dict[str, Any]:
     """The answer."""
     return {
         "memory": 0,

@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Final
 
+from broker.monitor import asked
 from broker.monitor.accounts import accstatz
 from broker.monitor.connz import connz
 from broker.monitor.healthz import healthz
-from broker.monitor.query import Query
 from broker.monitor.state import Process, Server
 from broker.monitor.subsz import subsz
 from broker.monitor.varz import varz
@@ -72,20 +72,20 @@ class _Writer:
 async def metrics(server: Server) -> str:
     """The text."""
     writer = _Writer()
-    everything = Query("")
-    _flat(writer, server, "varz", await varz(server, everything))
-    page = await connz(server, everything)
+    _flat(writer, server, "varz", await varz(server, asked.VarzOptions()))
+    page = await connz(server, asked.ConnzOptions())
     del page["server_id"]
     _flat(writer, server, "connz", {**page, **_sums(page["connections"])})
-    _flat(writer, server, "subsz", await subsz(server, everything))
+    _flat(writer, server, "subsz", await subsz(server, asked.SubszOptions()))
     identity = {"server_id": server.server_id, "server_name": server.name}
     _flat(writer, server, "routez", {**identity, "num_routes": 0})
     _flat(writer, server, "leafz", {"conn_nodes_total": 0})
-    status, health = healthz(server, everything)
+    status, health = healthz(server, asked.HealthzOptions())
     _flat(writer, server, "healthz", {"status": int(status != 200)})
     said = {"server_id": server.server_id, "value": health["status"]}
     writer.add("gnatsd_healthz_status_value", "gauge", "What /healthz says.", 1, said)
-    _accounts(writer, server, (await accstatz(server, Query("unused=1")))["account_statz"])
+    statz = await accstatz(server, asked.AccountStatzOptions(include_unused=True))
+    _accounts(writer, server, statz["account_statz"])
     _processes(writer, server, server.processes())
     return writer.text()
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from broker.monitor.asked import ProcesszOptions
 from broker.monitor.encode import time_text
-from broker.monitor.query import Query
 from broker.monitor.state import Process, Sample, Server
 
 
-async def processz(server: Server, query: Query) -> dict[str, Any]:
-    """The answer. Raises QueryError."""
-    with_history = query.flag("history")
+async def processz(server: Server, options: ProcesszOptions) -> dict[str, Any]:
+    """The answer."""
     sums = await server.sums()
     fields = {
         **server.envelope(),
@@ -24,7 +23,7 @@ async def processz(server: Server, query: Query) -> dict[str, Any]:
     }
     if server.history:
         fields["sample"] = _sample(server.history[-1])
-    if with_history:
+    if options.history:
         fields["history"] = [_sample(sample) for sample in server.history]
     return fields
 

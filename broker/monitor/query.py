@@ -15,7 +15,7 @@ _UNSIGNED: Final = re.compile("[0-9]+", re.ASCII)
 
 
 class QueryError(Exception):
-    """A parameter that cannot be served. Its text is the whole body of the answer, whose status is 400."""
+    """What is asked for cannot be served. Its text is the whole body of the answer over HTTP, whose status is 400."""
 
 
 class Query:
@@ -75,15 +75,6 @@ class Query:
         if self.text("subs").lower() == "detail":
             return False, True
         return self.flag("subs"), False
-
-    def page(self) -> tuple[int, int]:
-        """(offset, limit), both usable as they are. Raises QueryError."""
-        offset = self.number("offset")
-        limit = self.number("limit")
-        return max(offset, 0), limit if limit > 0 else DEFAULT_LIMIT
-
-
-DEFAULT_LIMIT: Final = 1024
 
 
 def _plain(text: str) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from broker.log import Log
-from broker.monitor import page
+from broker.monitor import asked, page
 from broker.monitor.accounts import accountz, accstatz
 from broker.monitor.connz import connz
 from broker.monitor.encode import compact, indented_slowly
@@ -23,18 +23,26 @@ from broker.monitor.varz import varz
 from broker.options.gotext import quote
 
 Endpoint = Callable[[Server, Query], Awaitable[dict[str, Any]]]
+Options = TypeVar("Options")
+
+
+def _served(
+    read: Callable[[Query], Options], answer: Callable[[Server, Options], Awaitable[dict[str, Any]]]
+) -> Endpoint:
+    return lambda server, query: answer(server, read(query))
+
 
 _ENDPOINTS: Final[dict[str, Endpoint]] = {
-    "/varz": varz,
-    "/connz": connz,
-    "/routez": routez,
-    "/gatewayz": gatewayz,
-    "/leafz": leafz,
-    "/subsz": subsz,
-    "/accountz": accountz,
-    "/accstatz": accstatz,
-    "/jsz": jsz,
-    "/processz": processz,
+    "/varz": _served(asked.VarzOptions.of_query, varz),
+    "/connz": _served(asked.ConnzOptions.of_query, connz),
+    "/routez": _served(asked.RoutezOptions.of_query, routez),
+    "/gatewayz": _served(asked.GatewayzOptions.of_query, gatewayz),
+    "/leafz": _served(asked.LeafzOptions.of_query, leafz),
+    "/subsz": _served(asked.SubszOptions.of_query, subsz),
+    "/accountz": _served(asked.AccountzOptions.of_query, accountz),
+    "/accstatz": _served(asked.AccountStatzOptions.of_query, accstatz),
+    "/jsz": _served(asked.JSzOptions.of_query, jsz),
+    "/processz": _served(asked.ProcesszOptions.of_query, processz),
 }
 _ALIASES: Final = {"/subscriptionsz": "/subsz"}
 _CORS: Final[Headers] = [("Access-Control-Allow-Origin", "*")]
@@ -76,7 +84,7 @@ class Routes:
         if endpoint is not None:
             return _json(query, 200, await indented_slowly(await endpoint(self._server, query)))
         if path == "/healthz":
-            status, body = healthz(self._server, query)
+            status, body = healthz(self._server, asked.HealthzOptions.of_query(query))
             if status != 200:
                 reason = body.get("error") or body["errors"][0]["error"]
                 self._log.warn(f"Healthcheck failed: {quote(reason)}")

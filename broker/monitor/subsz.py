@@ -6,9 +6,10 @@ from collections import Counter
 from typing import Any, Final
 
 from broker.monitor.answers import TOTAL
+from broker.monitor.asked import SubszOptions, page
 from broker.monitor.connz import sub_entry
 from broker.monitor.pace import each
-from broker.monitor.query import Query, QueryError
+from broker.monitor.query import QueryError
 from broker.monitor.state import Server
 from broker.records import SubRecord, read_subs
 
@@ -21,14 +22,12 @@ _STATS: Final = {
 }
 
 
-async def subsz(server: Server, query: Query) -> dict[str, Any]:
+async def subsz(server: Server, options: SubszOptions) -> dict[str, Any]:
     """The answer. Raises QueryError."""
-    listed = query.flag("subs")
-    offset, limit = query.page()
-    test = query.text("test")
+    offset, limit = page(options.offset, options.limit)
+    test, account = options.test, options.account
     if test and not _literal(test):
         raise QueryError(f"invalid test subject, must be valid publish subject: {test}")
-    account = query.text("acc")
     accounts = await server.accounts(fanout=True)
     sums: Counter[str] = Counter()
     for name, counters in accounts.items():
@@ -38,7 +37,7 @@ async def subsz(server: Server, query: Query) -> dict[str, Any]:
             sums["max_fanout"] = most
     found: list[SubRecord] = []
     total = 0
-    if listed:
+    if options.subscriptions:
         found, total = await _page(server, account, test, offset, limit)
     fields = {
         **server.envelope(),

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from broker.monitor.asked import VarzOptions
 from broker.monitor.encode import time_text, uptime_text
-from broker.monitor.query import Query
 from broker.monitor.state import Server
 from broker.options import Options
 from broker.options.loading import advertised_address
@@ -21,7 +21,7 @@ def nanoseconds(seconds: float) -> int:
     return round(seconds * 1e9)
 
 
-async def varz(server: Server, query: Query) -> dict[str, Any]:
+async def varz(server: Server, options: VarzOptions) -> dict[str, Any]:
     """The answer."""
     sums = await server.sums()
     now = time.time_ns()

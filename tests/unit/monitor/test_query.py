@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.monitor.asked import page
 from broker.monitor.query import Query, QueryError
 
 
@@ -36,7 +37,7 @@ def test_neither(text: str) -> None:
 def test_numbers_are_usable_or_refused(text: str) -> None:
     query = Query(f"offset={text}&limit={text}&cid={text}")
     try:
-        offset, limit = query.page()
+        offset, limit = page(query.number("offset"), query.number("limit"))
         assert 0 <= offset < 1 << 63 and 0 < limit < 1 << 63
         assert 0 <= query.unsigned("cid") < 1 << 64
     except QueryError as error:
