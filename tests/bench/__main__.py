@@ -12,13 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.bench import accounts, measures, report, rows, servers
 from tests.bench import generator as load
-from tests.bench import measures, report, rows, servers
+from tests.bench.accounts import Family
 from tests.bench.report import Numbers, Result
 from tests.bench.servers import BenchError, Server, Spec
 from tests.certificates import Authority
 
-SECTIONS = ("main", "other", "tls", "crossing", "latency", "connections", "lifecycle")
+SECTIONS = ("main", "other", "tls", "crossing", "accounts", "latency", "connections", "lifecycle")
 
 
 @dataclass(slots=True)
@@ -102,6 +103,63 @@ class Bench:
                 result.failures.append(str(error))
             say(report.crossing_line(result))
 
+    def families(
+        self,
+        families: tuple[Family, ...],
+        measure: Callable[[Server, rows.Row, Family], Numbers],
+        repeats: int,
+        workers: int = 1,
+        config: str = "",
+    ) -> None:
+        """Families of workloads on one pair of servers: all rows of a family in turn, again and again."""
+        with (
+            servers.running(self.ours, self.cpu, workers, config=config) as ours,
+            servers.running(self.peer, self.cpu, config=config) as peer,
+        ):
+            for family in families:
+                within = Result("accounts", family.within.name)
+                through = [Result("accounts", row.name, aim=row.aim) for row in family.through]
+                of_all = list(zip((family.within, *family.through), (within, *through), strict=True))
+                for _ in range(repeats):
+                    for row, result in of_all:
+                        for side, server in (("ours", ours), ("peer", peer)):
+                            try:
+                                result.runs.setdefault(side, []).append(measure(server, row, family))
+                            except BenchError as error:
+                                result.failures.append(str(error))
+                for result in through:
+                    result.runs["same"] = within.runs.get("ours", [])
+                for _, result in of_all:
+                    say(report.sharing_line(result))
+                    self.results.append(result)
+
+    def accounts(self) -> None:
+        """What it costs to cross from account to account, and to have many of them."""
+
+        def plain(server: Server, row: rows.Row, family: Family) -> Numbers:
+            return measures.workload(self.generator, server, row, self.size)
+
+        def across(server: Server, row: rows.Row, family: Family) -> Numbers:
+            return measures.crossing(self.generator, server, row, family.pairs, self.size, across=True)
+
+        config, repeats = accounts.config(), self.size.repeats
+        say(report.sharing_heading("Accounts", self.ours.name, self.peer.name))
+        self.families(accounts.FAMILIES, plain, repeats, config=config)
+        self.families(accounts.ACROSS, across, repeats, workers=2, config=config)
+        few = max(1, repeats // 2)
+        self.families((accounts.MANY_ACCOUNTS,), plain, few, config=accounts.config(accounts.MANY))
+        say(report.measure_heading(f"{accounts.MANY:,} accounts", self.ours.name, self.peer.name))
+        result = Result("accounts", "")
+        self.results.append(result)
+        try:
+            for _ in range(few):
+                for side, spec in (("ours", self.ours), ("peer", self.peer)):
+                    numbers = measures.many_accounts(self.generator, spec, self.cpu, self.size)
+                    result.runs.setdefault(side, []).append(numbers)
+        except BenchError as error:
+            result.failures.append(str(error))
+        say(report.measure_lines(result))
+
     def latency(self) -> None:
         """Request-reply beside a saturating stream."""
         say(
@@ -156,6 +214,8 @@ class Bench:
             self.tls()
         elif section == "crossing":
             self.crossing()
+        elif section == "accounts":
+            self.accounts()
         elif section == "latency":
             self.latency()
         elif section == "connections":
@@ -181,7 +241,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--peer", default="nats-server", metavar="SERVER", help=f"the second server: {server_help}"
     )
     parser.add_argument(
-        "--quick", action="store_true", help="fewer messages, medians of 3: under two minutes"
+        "--quick", action="store_true", help="fewer messages, medians of 3: under three minutes"
     )
     parser.add_argument(
         "--only", choices=SECTIONS, action="append", help="only this section (may be repeated)"

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import placement, servers
+from tests.bench import accounts, placement, servers
 from tests.bench.generator import Generator, collect
 from tests.bench.rows import Row
 from tests.bench.servers import BenchError, Server, Spec
@@ -142,6 +142,24 @@ def idle_cpu(server: Server, size: Size) -> dict[str, float]:
         time.sleep(size.idle_s)
         used = servers.cpu_seconds(server.pids) - start
     return {"idle_cpu_percent_1000_clients": 100 * used / size.idle_s}
+
+
+def many_accounts(generator: Generator, spec: Spec, cpu: int, size: Size) -> dict[str, float]:
+    """Start with few accounts and with very many: seconds until ready, and memory of each account; then the
+    memory of each of very many clients that are all busy. Both servers are new: one that had clients before
+    would have kept their memory."""
+    with (
+        servers.running(spec, cpu, config=accounts.config()) as few,
+        servers.running(spec, cpu, config=accounts.config(accounts.MANY)) as many,
+    ):
+        more = sum(map(servers.resident_kib, many.pids)) - sum(map(servers.resident_kib, few.pids))
+        busy = generator.run(many, accounts.MANY_ACCOUNTS.through[0].command(size.share))
+        return {
+            "ready_s_few_accounts": few.ready_s,
+            f"ready_s_{accounts.MANY}_accounts": many.ready_s,
+            "kib_per_account": more / accounts.MANY,
+            "kib_per_busy_client": busy["server_rss_bytes_per_conn"] / 1024,
+        }
 
 
 def lifecycle(spec: Spec, cpu: int) -> dict[str, float]:

@@ -9,7 +9,8 @@
  *            [--subject foo] [--subjects K] [--nsubs N] [--threads T]
  *            [--wbuf BYTES | --batch MSGS] [--rbuf BYTES] [--timeout SEC] [--settle MS]
  *            [--linger MS] [--warmup N] [--verify] [--sub-port P2] [--pad N]
- *            [--user U --pass P] [--server-pids a,b,c] [--server-cpu N] [--tag TEXT]
+ *            [--user U --pass P] [--sub-user U2] [--accounts K] [--sub-subject S2]
+ *            [--server-pids a,b,c] [--server-cpu N] [--tag TEXT]
  *
  * Modes (M = --msgs is always "per publisher" / "per requester"):
  *   pub     N publishers, nobody listens.  Ends when each got the PONG that
@@ -31,6 +32,11 @@
  * --pad N connections that do nothing, then publishers (requesters).  A server that
  * hands connections to its processes in turn puts the two ends of a subject into
  * the same process or into different ones, depending on the pad.
+ *
+ * Accounts: --sub-user lets subscribers and responders log in as another user than
+ * publishers and requesters (the password is the same), --sub-subject is what they
+ * subscribe to if another name for the same messages leads there.  --accounts K
+ * appends a number to every user name: the place within its role, modulo K.
  *
  * Exactness: a run succeeds only if every expected message arrived, none
  * arrived in excess (sockets are read for --linger ms after the end), every
@@ -81,8 +87,8 @@ enum role { R_PUB, R_SUB, R_REQ, R_RESP };
 
 /* ------------------------------------------------------------- options -- */
 static struct {
-    const char *host, *subject, *tag, *user, *pass;
-    int port, sub_port, pad, pubs, subs, threads, timeout, settle_ms, linger_ms, verify, warmup, server_cpu;
+    const char *host, *subject, *sub_subject, *tag, *user, *sub_user, *pass;
+    int port, sub_port, pad, accounts, pubs, subs, threads, timeout, settle_ms, linger_ms, verify, warmup, server_cpu;
     enum mode mode;
     uint64_t msgs, subjects, nsubs;
     size_t size, wbuf, rbuf, batch;
@@ -202,7 +208,7 @@ static void wait_line(int fd, const char *what)
         if (!strncmp(buf, what, strlen(what))) return;
     }
 }
-static int dial(int port)
+static int dial(int port, const char *user, int number)
 {
     struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(port)};
     if (inet_pton(AF_INET, o.host, &sa.sin_addr) != 1) die("--host must be an IPv4 address");
@@ -214,8 +220,9 @@ static int dial(int port)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (connect(fd, (void *)&sa, sizeof sa)) die("connect %s:%d: %s", o.host, port, strerror(errno));
     wait_line(fd, "INFO");
-    char hello[512], login[256] = "";
-    if (*o.user) snprintf(login, sizeof login, ",\"user\":\"%.80s\",\"pass\":\"%.80s\"", o.user, o.pass);
+    char hello[512], login[256] = "", suffix[16] = "";
+    if (o.accounts) snprintf(suffix, sizeof suffix, "%d", number % o.accounts);
+    if (*user) snprintf(login, sizeof login, ",\"user\":\"%.80s%s\",\"pass\":\"%.80s\"", user, suffix, o.pass);
     int n = snprintf(hello, sizeof hello,
         "CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"c\",\"version\":\"1\",\"name\":\"natsload\","
         "\"protocol\":1,\"echo\":true,\"headers\":true,\"no_responders\":false%s}\r\nPING\r\n", login);
@@ -240,13 +247,13 @@ static int wild_pattern(char *b, size_t n, uint64_t i)
     default: return snprintf(b, n, "%s.*.b%llu.c", o.subject, k);
     }
 }
-static int subject_of(char *b, size_t n, int pub_idx, uint64_t k)
+static int subject_of(char *b, size_t n, const char *base, int pub_idx, uint64_t k)
 {
     if (o.mode == WILD) return wild_subject(b, n, k);
     if (o.mode == PUBSUB || o.mode == REQREP)
-        return o.subjects > 1 ? snprintf(b, n, "%s.%d.%llu", o.subject, pub_idx, (unsigned long long)k)
-                              : snprintf(b, n, "%s.%d", o.subject, pub_idx);
-    return o.subjects > 1 ? snprintf(b, n, "%s.%llu", o.subject, (unsigned long long)k) : snprintf(b, n, "%s", o.subject);
+        return o.subjects > 1 ? snprintf(b, n, "%s.%d.%llu", base, pub_idx, (unsigned long long)k)
+                              : snprintf(b, n, "%s.%d", base, pub_idx);
+    return o.subjects > 1 ? snprintf(b, n, "%s.%llu", base, (unsigned long long)k) : snprintf(b, n, "%s", base);
 }
 
 /* Prebuilds a publisher's cyclic block: at least 4 write buffers, and a whole
@@ -262,7 +269,7 @@ static void build_block(struct conn *c)
     c->block = malloc(cap);
     if (!c->block) die("out of memory");
     for (uint64_t i = 0; i < n; i++) {
-        subject_of(sub, sizeof sub, c->idx, i % K);
+        subject_of(sub, sizeof sub, o.subject, c->idx, i % K);
         c->moff[i] = c->blen;
         c->blen += sprintf(c->block + c->blen, "PUB %s %zu\r\n", sub, o.size);
         memset(c->block + c->blen, 'x', o.size);
@@ -278,7 +285,7 @@ static void setup_conn(struct conn *c)
 {
     char line[512], sub[256];
     int is_sub = c->role == R_SUB || c->role == R_RESP;
-    c->fd = dial(is_sub && o.sub_port ? o.sub_port : o.port);
+    c->fd = dial(is_sub && o.sub_port ? o.sub_port : o.port, is_sub ? o.sub_user : o.user, c->idx);
     if (o.mode == IDLE) return;
     c->rbuf = malloc(o.rbuf + o.size + 8192);
     if (o.verify) c->next_seq = xalloc(npub * sizeof *c->next_seq);
@@ -299,9 +306,9 @@ static void setup_conn(struct conn *c)
             free(b);
         } else {
             if (o.subjects > 1)
-                o.mode == PUBSUB ? snprintf(sub, sizeof sub, "%s.%d.*", o.subject, c->idx)
-                                 : snprintf(sub, sizeof sub, "%s.*", o.subject);
-            else subject_of(sub, sizeof sub, c->idx, 0);
+                o.mode == PUBSUB ? snprintf(sub, sizeof sub, "%s.%d.*", o.sub_subject, c->idx)
+                                 : snprintf(sub, sizeof sub, "%s.*", o.sub_subject);
+            else subject_of(sub, sizeof sub, o.sub_subject, c->idx, 0);
             int n = sprintf(line, "SUB %s%s 1\r\n", sub, o.mode == QUEUE ? " workers" : "");
             send_all(c->fd, line, n);
             c->expect = o.mode == PUBSUB ? o.msgs : o.mode == FANOUT ? o.msgs * npub : UINT64_MAX;
@@ -310,7 +317,7 @@ static void setup_conn(struct conn *c)
     case R_REQ: {
         int n = sprintf(line, "SUB _INBOX.nl%d.* 1\r\n", c->idx);
         send_all(c->fd, line, n);
-        subject_of(sub, sizeof sub, c->idx, 0);
+        subject_of(sub, sizeof sub, o.subject, c->idx, 0);
         c->req = malloc(o.size + 256);
         c->req_len = sprintf(c->req, "PUB %s _INBOX.nl%d.1 %zu\r\n", sub, c->idx, o.size);
         memset(c->req + c->req_len, 'q', o.size);
@@ -321,7 +328,7 @@ static void setup_conn(struct conn *c)
         break;
     }
     case R_RESP: {
-        subject_of(sub, sizeof sub, c->idx, 0);
+        subject_of(sub, sizeof sub, o.sub_subject, c->idx, 0);
         int n = sprintf(line, "SUB %s 1\r\n", sub);
         send_all(c->fd, line, n);
         c->expect = o.msgs + o.warmup;
@@ -434,7 +441,7 @@ static void send_request(struct thread *t, struct conn *c)
     c->sent_at = now_ns();
     conn_send(t, c, c->req, c->req_len);
 }
-/* One complete MSG: header [h, he) without CRLF, payload of n bytes. */
+/* One complete MSG or HMSG: control line [h, he) without CRLF, payload of n bytes behind the headers. */
 static void on_msg(struct thread *t, struct conn *c, const char *h, const char *he, const char *payload, size_t n)
 {
     if (n != o.size || payload[n] != '\r' || payload[n + 1] != '\n')
@@ -460,7 +467,7 @@ static void on_msg(struct thread *t, struct conn *c, const char *h, const char *
         else send_request(t, c);
         break;
     }
-    case R_RESP: { /* MSG subject sid reply size -> reply with the same payload */
+    case R_RESP: { /* MSG subject sid reply [headers] size -> reply with the same payload */
         const char *f[6];
         int k = 0;
         for (const char *p = h; p < he && k < 6;) {
@@ -468,7 +475,7 @@ static void on_msg(struct thread *t, struct conn *c, const char *h, const char *
             while (p < he && *p != ' ') p++;
             while (p < he && *p == ' ') p++;
         }
-        if (k != 5) return fail("request without reply subject");
+        if (k != (*h == 'H' ? 6 : 5)) return fail("request without reply subject");
         char b[512 + 65536];
         int m = sprintf(b, "PUB %.*s %zu\r\n", (int)(f[4] - 1 - f[3]), f[3], n);
         if (n > 65536) return fail("--size too large for reqrep");
@@ -491,16 +498,19 @@ static void parse(struct thread *t, struct conn *c)
             if (end - p > 8192) fail("line too long on connection %d", c->id);
             break;
         }
-        if (*p == 'M') {
-            size_t n = 0, mul = 1;
+        if (*p == 'M' || *p == 'H') {
+            size_t n = 0, mul = 1, headers = 0;
             const char *q = nl - 2; /* digits of the size, right to left */
             for (; q > p && *q >= '0' && *q <= '9'; q--, mul *= 10) n += mul * (*q - '0');
             if (nl[-1] != '\r' || *q != ' ' || mul == 1) return fail("bad MSG line");
+            if (*p == 'H')
+                for (mul = 1, q--; q > p && *q >= '0' && *q <= '9'; q--, mul *= 10) headers += mul * (*q - '0');
+            if (headers > n || headers > 4096) return fail("bad HMSG line");
             if ((size_t)(end - (nl + 1)) < n + 2) {
-                if (n > o.size) fail("unexpected payload size %zu", n);
+                if (n - headers > o.size) fail("unexpected payload size %zu", n);
                 break;
             }
-            on_msg(t, c, p, nl - 1, nl + 1, n);
+            on_msg(t, c, p, nl - 1, nl + 1 + headers, n - headers);
             if (atomic_load_explicit(&failed, memory_order_relaxed)) return;
             p = nl + 1 + n + 2;
         } else {
@@ -589,7 +599,7 @@ static void *run_connects(void *arg)
     pthread_barrier_wait(&go);
     for (uint64_t i = t->id; i < o.msgs; i += o.threads) {
         uint64_t from = now_ns();
-        int fd = dial(o.port);
+        int fd = dial(o.port, o.user, i);
         uint64_t d = now_ns() - from;
         connect_ns[i] = d > UINT32_MAX ? UINT32_MAX : d;
         close(fd);
@@ -667,6 +677,7 @@ static void parse_args(int argc, char **argv)
         {"threads", 1, 0, 't'}, {"wbuf", 1, 0, 'w'}, {"batch", 1, 0, 'B'}, {"rbuf", 1, 0, 'r'}, {"timeout", 1, 0, 'T'}, {"settle", 1, 0, 'e'},
         {"linger", 1, 0, 'l'}, {"warmup", 1, 0, 'u'}, {"verify", 0, 0, 'v'}, {"sub-port", 1, 0, 'b'},
         {"pad", 1, 0, 'd'}, {"user", 1, 0, 'U'}, {"pass", 1, 0, 'W'},
+        {"sub-user", 1, 0, 'V'}, {"sub-subject", 1, 0, 'J'}, {"accounts", 1, 0, 'a'},
         {"server-pids", 1, 0, 'i'}, {"server-cpu", 1, 0, 'c'}, {"tag", 1, 0, 'g'}, {0}};
     for (int ch; (ch = getopt_long(argc, argv, "", L, 0)) != -1;) switch (ch) {
         case 'h': o.host = optarg; break;
@@ -695,6 +706,9 @@ static void parse_args(int argc, char **argv)
         case 'd': o.pad = atoi(optarg); break;
         case 'U': o.user = optarg; break;
         case 'W': o.pass = optarg; break;
+        case 'V': o.sub_user = optarg; break;
+        case 'J': o.sub_subject = optarg; break;
+        case 'a': o.accounts = atoi(optarg); break;
         case 'i':
             for (char *p = strtok(optarg, ","); p && o.npids < 64; p = strtok(0, ",")) o.pids[o.npids++] = atoi(p);
             break;
@@ -702,6 +716,8 @@ static void parse_args(int argc, char **argv)
         case 'g': o.tag = optarg; break;
         default: exit(2);
         }
+    if (!o.sub_user) o.sub_user = o.user;
+    if (!o.sub_subject) o.sub_subject = o.subject;
     if (o.mode == PUBSUB && o.pubs != o.subs) die("pubsub needs --pubs equal to --subs");
     if (o.verify && (o.size < 16 || o.mode == REQREP || o.mode >= IDLE)) die("--verify needs --size >= 16 and a publish mode");
     if (o.subjects < 1 || o.threads < 1 || o.pubs < 1 || o.msgs < 1 || o.wbuf < 64) die("bad number");
@@ -743,13 +759,14 @@ int main(int argc, char **argv)
     if (o.threads > nconns) o.threads = nconns;
     conns = xalloc(nconns * sizeof *conns);
     struct usage before = server_usage(), after;
+    long rss_before = before.rss_kb;
     /* Subscribers first: all interest is registered before anything is sent. */
     for (int i = 0; i < nsub; i++) {
         struct conn *c = &conns[npub + i];
         c->id = npub + i, c->idx = i, c->role = o.mode == REQREP ? R_RESP : R_SUB;
         setup_conn(c);
     }
-    for (int i = 0; i < o.pad; i++) dial(o.port);
+    for (int i = 0; i < o.pad; i++) dial(o.port, o.user, i);
     for (int i = 0; i < npub; i++) {
         struct conn *c = &conns[i];
         c->id = c->idx = i, c->role = o.mode == REQREP ? R_REQ : R_PUB;
@@ -818,8 +835,9 @@ int main(int argc, char **argv)
     }
     if (o.npids) {
         double run = after.run - before.run;
-        printf(",\"server_cpu_s\":%.4f,\"server_utime_s\":%.2f,\"server_stime_s\":%.2f,\"server_cpu_us_per_msg\":%.4f,\"server_rss_kb\":%ld",
-               run, after.ut - before.ut, after.st - before.st, run * 1e6 / (published + delivered), after.rss_kb);
+        printf(",\"server_cpu_s\":%.4f,\"server_utime_s\":%.2f,\"server_stime_s\":%.2f,\"server_cpu_us_per_msg\":%.4f,\"server_rss_kb\":%ld,\"server_rss_bytes_per_conn\":%.0f",
+               run, after.ut - before.ut, after.st - before.st, run * 1e6 / (published + delivered), after.rss_kb,
+               (after.rss_kb - rss_before) * 1024.0 / nconns);
     }
     if (o.server_cpu >= 0) printf(",\"server_core_busy_s\":%.2f", after.core - before.core);
     printf("}\n");

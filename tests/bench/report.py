@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 HIGHER_IS_BETTER = frozenset({"rate", "connects_per_s"})
-NAME_WIDTH = 46
+NAME_WIDTH = 50
 
 Numbers = dict[str, float]
 
@@ -44,6 +44,7 @@ class Result:
             "aim": self.aim,
             "medians": {side: self.medians(side) for side in self.runs},
             "ratios": self.ratios(),
+            "ratios_to_same": self.ratios("ours", "same"),
             "runs": self.runs,
             "failures": self.failures,
         }
@@ -83,6 +84,27 @@ def workload_line(result: Result) -> str:
     line = (
         f"{result.name:{NAME_WIDTH}} {_cell(result.medians('ours'))} {_cell(result.medians('peer'))} "
         f"{_times(ratios.get('rate'))} {_times(ratios.get('cpu_us'))} {_times(result.aim)}"
+    )
+    return "\n".join([line, *_failures(result)])
+
+
+def sharing_heading(title: str, ours: str, peer: str) -> str:
+    """The head of a table of workload rows that are also compared with the first side's own within an
+    account."""
+    return (
+        f"\n{title} (the last two columns: speed and CPU against {ours} within one account)\n"
+        f"{'':{NAME_WIDTH}} {ours:>22} {peer:>22} {'speed':>7} {'CPU':>7} {'/one':>7} {'/one':>7}\n"
+        f"{'-' * (NAME_WIDTH + 79)}"
+    )
+
+
+def sharing_line(result: Result) -> str:
+    """One row: both sides, the two ratios, and the two ratios to the same workload within an account."""
+    ratios, same = result.ratios(), result.ratios("ours", "same")
+    line = (
+        f"{result.name:{NAME_WIDTH}} {_cell(result.medians('ours'))} {_cell(result.medians('peer'))} "
+        f"{_times(ratios.get('rate'))} {_times(ratios.get('cpu_us'))} "
+        f"{_times(same.get('rate'))} {_times(same.get('cpu_us'))}"
     )
     return "\n".join([line, *_failures(result)])
 

@@ -100,7 +100,7 @@ def free_port() -> int:
         return port
 
 
-def start(spec: Spec, cpu: int, workers: int = 1, flags: tuple[str, ...] = ()) -> Server:
+def start(spec: Spec, cpu: int, workers: int = 1, flags: tuple[str, ...] = (), config: str = "") -> Server:
     """Start a server on one core and wait until it says that it is ready. Raises BenchError if it does
     not."""
     folder = Path(tempfile.mkdtemp(prefix="spline-bench-"))
@@ -108,11 +108,13 @@ def start(spec: Spec, cpu: int, workers: int = 1, flags: tuple[str, ...] = ()) -
     command = [*spec.command, "-a", "127.0.0.1", "-p", str(port), *flags]
     environment = dict(os.environ)
     if spec.kind == "spline":
-        config = folder / "server.conf"
-        config.write_text(f"workers: {workers}\n", encoding="utf-8")
-        command += ["-c", str(config)]
+        config = f"workers: {workers}\n{config}"
     else:
         environment["GOMAXPROCS"] = "1"
+    if config:
+        file = folder / "server.conf"
+        file.write_text(config, encoding="utf-8")
+        command += ["-c", str(file)]
     started = time.monotonic()
     with pinned(cpu):
         process = subprocess.Popen(
@@ -153,9 +155,11 @@ def stop(server: Server) -> float:
 
 
 @contextlib.contextmanager
-def running(spec: Spec, cpu: int, workers: int = 1, flags: tuple[str, ...] = ()) -> Iterator[Server]:
+def running(
+    spec: Spec, cpu: int, workers: int = 1, flags: tuple[str, ...] = (), config: str = ""
+) -> Iterator[Server]:
     """A server for the length of a block."""
-    server = start(spec, cpu, workers, flags)
+    server = start(spec, cpu, workers, flags, config)
     try:
         yield server
     finally:
