@@ -141,6 +141,10 @@ static __attribute__((noinline)) bool deliver_special(struct core *k, struct sub
     if (!(s->special & SUB_SHADOW)) return !filtered(s, m) && deliver_frame(k, s, m);
     if (m->way) return false; /* a request to a service is not passed on as a stream */
     const struct shadow *shadow = (const struct shadow *)s;
+    if (!shadow->by->show) {
+        struct sub *to = shadow->caster;
+        return !to->dead && !filtered(to, m) && deliver_frame(k, to, m);
+    }
     struct message shown = *m;
     shown.subject = shadow_subject(k, shadow, m->subject, m->subject_len, &shown.subject_len);
     struct sub *caster = shadow->caster;

@@ -142,9 +142,8 @@ const char *shadow_subject(struct core *k, const struct shadow *s, const char *s
     }
     if (t->by != s->by || t->from.len != n || !bytes_same(t->from.p, subject, n)) {
         t->by = s->by;
-        t->from.len = t->to.len = 0;
-        t->from.failed = t->to.failed = false;
-        text_add(&t->from, subject, n);
+        text_set(&t->from, subject, n);
+        text_set(&t->to, "", 0);
         transform_apply(s->by->show, subject, n, 0, &t->to);
     }
     if (t->from.failed || t->to.failed || t->to.len > UINT32_MAX) {

@@ -16,16 +16,27 @@ struct mapping {
     struct destination *to;
 };
 #define BUCKETS 64
+/* The last subject, if chance has no part in what becomes of it: publishers say the same one again and again. */
+struct last {
+    bool known, mapped;
+    struct text from, to;
+};
 struct mappings {
     uint32_t count, wild; /* wild: how many of them are patterns */
     struct mapping *all;
     uint32_t bucket[BUCKETS];
+    struct last last;
 };
 
 int mappings_add(struct mappings **at, const char *source, size_t n)
 {
     struct mappings *all = *at;
-    if (!all && !(all = *at = calloc(1, sizeof *all))) return -1;
+    if (!all) {
+        if (!(all = *at = calloc(1, sizeof *all))) return -1;
+        text_init(&all->last.from);
+        text_init(&all->last.to);
+    }
+    all->last.known = false;
     struct mapping *more = realloc(all->all, (all->count + 1) * sizeof *more);
     if (!more) return -1;
     all->all = more;
@@ -53,6 +64,7 @@ int mappings_to(struct mappings *all, struct transform *to, uint32_t upto)
     }
     m->to = more;
     m->to[m->count++] = (struct destination){to, upto};
+    all->last.known = false;
     return 0;
 }
 
@@ -65,6 +77,8 @@ void mappings_free(struct mappings *all)
         free(all->all[i].source);
     }
     free(all->all);
+    text_free(&all->last.from);
+    text_free(&all->last.to);
     free(all);
 }
 
@@ -81,9 +95,29 @@ static const struct mapping *find(const struct mappings *all, const char *subjec
     return NULL;
 }
 
-bool mappings_apply(const struct mappings *all, const char *subject, size_t n, uint64_t random, struct text *out)
+static bool is_fixed(const struct mapping *m)
 {
+    return !m || !m->count || (m->count == 1 && m->to->upto >= 100 && transform_is_fixed(m->to->to));
+}
+
+static void remember(struct last *l, const struct mapping *m, const char *subject, size_t n)
+{
+    text_set(&l->from, subject, n);
+    text_set(&l->to, "", 0);
+    if (m && m->count) transform_apply(m->to->to, subject, n, 0, &l->to);
+    l->mapped = m != NULL;
+    l->known = !l->from.failed && !l->to.failed;
+}
+
+bool mappings_apply(struct mappings *all, const char *subject, size_t n, uint64_t random, struct text *out)
+{
+    struct last *l = &all->last;
+    if (l->known && l->from.len == n && bytes_same(l->from.p, subject, n)) {
+        if (l->mapped) text_add(out, l->to.p, l->to.len);
+        return l->mapped;
+    }
     const struct mapping *m = find(all, subject, n);
+    if (is_fixed(m)) remember(l, m, subject, n);
     if (!m) return false;
     uint32_t pick = (uint32_t)(random % 100);
     for (uint32_t i = 0; i < m->count; i++) {

@@ -14,5 +14,5 @@ int mappings_add(struct mappings **all, const char *source, size_t n);
 int mappings_to(struct mappings *all, struct transform *to, uint32_t upto);
 void mappings_free(struct mappings *all);
 /* True if an entry holds: `out` is the new subject, empty if the message is lost. */
-bool mappings_apply(const struct mappings *all, const char *subject, size_t n, uint64_t random, struct text *out);
+bool mappings_apply(struct mappings *all, const char *subject, size_t n, uint64_t random, struct text *out);
 #endif

@@ -122,7 +122,7 @@ static void target(struct core *k, const struct service_import *i, const struct 
         transform_apply(i->target, m->subject, m->subject_len, 0, &plain);
     else
         text_add(&plain, m->subject, m->subject_len);
-    const struct mappings *mappings = i->by->acc->mappings;
+    struct mappings *mappings = i->by->acc->mappings;
     if (!mappings || plain.failed || !mappings_apply(mappings, plain.p, plain.len, random_next(k), out))
         text_add(out, plain.p, plain.len);
     out->failed |= plain.failed;

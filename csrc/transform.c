@@ -22,21 +22,18 @@ struct piece {
 
 /* ---- text ---- */
 
-void text_add(struct text *t, const char *p, size_t n)
+void text_add_more(struct text *t, const char *p, size_t n)
 {
     if (t->failed) return;
-    if (t->cap - t->len < n) {
-        size_t cap = (t->len + n) * 2;
-        char *more = t->p == t->small ? malloc(cap) : realloc(t->p, cap);
-        if (!more) {
-            t->failed = true;
-            return;
-        }
-        if (t->p == t->small) memcpy(more, t->small, t->len);
-        t->p = more, t->cap = cap;
+    size_t cap = (t->len + n) * 2;
+    char *more = t->p == t->small ? malloc(cap) : realloc(t->p, cap);
+    if (!more) {
+        t->failed = true;
+        return;
     }
-    if (n) memcpy(t->p + t->len, p, n);
-    t->len += n;
+    if (t->p == t->small) memcpy(more, t->small, t->len);
+    t->p = more, t->cap = cap;
+    text_add(t, p, n);
 }
 
 void text_number(struct text *t, uint64_t v)
@@ -100,6 +97,13 @@ int transform_step(struct transform *t, int kind, const char *text, size_t len, 
 }
 
 /* ---- applying it ---- */
+
+bool transform_is_fixed(const struct transform *t)
+{
+    for (uint32_t i = 0; i < t->nsteps; i++)
+        if (t->steps[i].kind == STEP_RANDOM) return false;
+    return true;
+}
 
 static struct piece token_at(const char *s, size_t n, uint32_t number)
 {

@@ -6,6 +6,7 @@
  */
 #ifndef SPLINE_TRANSFORM_H
 #define SPLINE_TRANSFORM_H
+#include "bytes.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,15 +36,31 @@ static inline void text_init(struct text *t)
 {
     t->p = t->small, t->len = 0, t->cap = sizeof t->small, t->failed = false;
 }
-void text_add(struct text *t, const char *p, size_t n);
+void text_add_more(struct text *t, const char *p, size_t n); /* where there is no room yet */
+static inline void text_add(struct text *t, const char *p, size_t n)
+{
+    if (t->failed || t->cap - t->len < n) {
+        text_add_more(t, p, n);
+        return;
+    }
+    put(t->p + t->len, p, n);
+    t->len += n;
+}
 void text_number(struct text *t, uint64_t v);
 void text_free(struct text *t);
+static inline void text_set(struct text *t, const char *p, size_t n)
+{
+    t->len = 0, t->failed = false;
+    text_add(t, p, n);
+}
 
 struct transform;
 struct transform *transform_new(int64_t rest); /* rest < 0: none. NULL: out of memory */
 void transform_free(struct transform *t);
 int transform_step(struct transform *t, int kind, const char *text, size_t len, const uint32_t *tokens, size_t ntokens,
                    int64_t number);
+/* Is what comes out the same every time? */
+bool transform_is_fixed(const struct transform *t);
 /* Append the transformed subject. `random` is any number. */
 void transform_apply(const struct transform *t, const char *subject, size_t n, uint64_t random, struct text *out);
 #endif

@@ -92,6 +92,42 @@ static void patterns_meet(void)
     }
 }
 
+static bool maps(struct mappings *all, const char *subject, uint64_t random, const char *expected)
+{
+    struct text out;
+    text_init(&out);
+    bool mapped = mappings_apply(all, subject, strlen(subject), random, &out);
+    bool same = mapped == (expected != NULL) &&
+                (!mapped || (out.len == strlen(expected) && memcmp(out.p, expected, out.len) == 0));
+    if (!same) printf("%s: %d %.*s\n", subject, mapped, (int)out.len, out.p);
+    text_free(&out);
+    return same;
+}
+
+/* What is remembered of the last subject is never the answer about another one, nor after a change, nor a matter of chance. */
+static void mapped_again(void)
+{
+    struct mappings *all = NULL;
+    CHECK(mappings_add(&all, "a.*", 3) == 0 && mappings_to(all, renamed("b", 1), 100) == 0);
+    for (int i = 0; i < 2; i++) {
+        CHECK(maps(all, "a.1", 0, "b.1") && maps(all, "a.1", 0, "b.1"));
+        CHECK(maps(all, "a.2", 0, "b.2") && maps(all, "a.22", 0, "b.22") && maps(all, "a", 0, NULL));
+        CHECK(maps(all, "x", 0, NULL) && maps(all, "x", 0, NULL));
+    }
+    CHECK(mappings_add(&all, "x", 1) == 0);
+    CHECK(maps(all, "x", 0, "") && maps(all, "x", 0, "")); /* no destination yet: lost */
+    CHECK(mappings_to(all, literal("y"), 50) == 0);
+    CHECK(maps(all, "x", 49, "y") && maps(all, "x", 50, "") && maps(all, "x", 49, "y"));
+    CHECK(mappings_to(all, literal("z"), 100) == 0);
+    CHECK(maps(all, "x", 50, "z") && maps(all, "x", 49, "y"));
+    CHECK(mappings_add(&all, "r", 1) == 0);
+    struct transform *random = transform_new(-1);
+    CHECK(transform_step(random, STEP_RANDOM, "", 0, NULL, 0, 5) == 0 && mappings_to(all, random, 100) == 0);
+    CHECK(maps(all, "r", 100, "1") && maps(all, "r", 200, "2"));
+    CHECK(maps(all, "a.1", 0, "b.1"));
+    mappings_free(all);
+}
+
 /* $G exports the stream s.* and the service q; MID passes q on as hop; IMP imports the stream as in.* and the service as ask. */
 static struct core *three_accounts(void)
 {
@@ -200,6 +236,7 @@ int main(void)
 {
     steps();
     patterns_meet();
+    mapped_again();
     a_dialog();
     without_memory();
     return check_report();
