@@ -47,10 +47,11 @@ static inline bool deliver_frame(struct core *k, struct sub *s, const struct mes
     struct conn *c = s->owner;
     if (unlikely(c->blocked) && k->cfg.no_stall && output_lags(k, c)) return false;
     bool strip = unlikely(m->with_headers && !c->headers);
-    size_t n = 7 + m->subject_len + s->sid_len + m->head_len + m->body_len; /* "HMSG " and two blanks */
+    size_t counted = m->total - (strip ? m->hdr_len : 0);
+    size_t n = m->subject_len + s->sid_len; /* and "HMSG ", blanks, and a line that a peer cannot have made too short */
+    n += strip ? 32 + m->reply_len + counted : 7 + m->head_len + m->body_len;
     char *w = output_room(k, c, n);
     if (unlikely(!w)) return false;
-    size_t counted = m->total;
     if (likely(!strip)) {
         if (m->with_headers) *w++ = 'H';
         w = put(w, "MSG ", 4);
@@ -65,7 +66,6 @@ static inline bool deliver_frame(struct core *k, struct sub *s, const struct mes
             w = put(w, m->body, m->body_len);
         }
     } else {
-        counted -= m->hdr_len;
         w = put(w, "MSG ", 4);
         w = put(w, m->subject, m->subject_len);
         *w++ = ' ';

@@ -506,6 +506,30 @@ static void largest(void)
     mesh_end(&m);
 }
 
+/* A peer is trusted, but a record whose line is too short for what it announces must not write past a receiver's room. */
+static void short_line(void)
+{
+    enum { TOTAL = 100000 };
+    static char record[48 + 1 + 1 + 2 + TOTAL + 2];
+    struct mesh m = mesh_new(2);
+    struct pair plain = pair_open(m.k[0], 0);
+    pair_conn(&plain)->headers = false;
+    pair_say(&plain, "SUB x 1\r\n");
+    settle(&m);
+    uint32_t head[12] = {sizeof record, 2 | 2u << 8 | 1u << 24, 0, 0, 0, 1, 0, 2};
+    memset(record, '.', sizeof record);
+    memcpy(record, head, sizeof head);
+    memcpy(record + sizeof head, "x \r\n", 4);
+    memcpy(record + sizeof record - 2, "\r\n", 2);
+    CHECK_EQ(mesh_parse(m.k[0], m.k[0]->peers[1].conn, record, sizeof record), sizeof record);
+    end_of_command(m.k[0]);
+    char line[32];
+    int n = snprintf(line, sizeof line, "MSG x 1 %d\r\n", TOTAL);
+    CHECK(pair_wait(&plain, (size_t)n + TOTAL + 2) && memcmp(plain.heard, line, (size_t)n) == 0);
+    pair_close(&plain);
+    mesh_end(&m);
+}
+
 int main(void)
 {
     across();
@@ -520,6 +544,7 @@ int main(void)
     gateway_and_workers();
     gateway_hangs();
     largest();
+    short_line();
     uint64_t after = 0;
     while (failing(after) && after < 10000) after++;
     CHECK(after > 20 && after < 10000);
