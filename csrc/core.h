@@ -98,7 +98,7 @@ struct feed {
 };
 
 /* Subscriptions that are more than a copy for their owner. */
-enum sub_special { SUB_FILTERED = 1, SUB_SHADOW = 2, SUB_SERVICE = 4, SUB_RESPONSE = 8, SUB_INTERNAL = 16 };
+enum sub_special { SUB_FILTERED = 1, SUB_SERVICE = 4, SUB_RESPONSE = 8, SUB_INTERNAL = 16 };
 
 struct responses; /* allow_responses: reply subjects this connection may publish to */
 

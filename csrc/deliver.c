@@ -173,23 +173,29 @@ static bool deliver_group_local(struct core *k, struct match_group *g, const str
     return false;
 }
 
-/* The peer that holds the member number `pick` of the group's remote members, leaving out the peers in `except`. */
-static int group_peer(struct core *k, const struct match_group *g, uint32_t pick, uint64_t except)
+/* May members over there have this message? `except`: peers that are left out. */
+static bool remote_takes(const struct core *k, const struct remote *r, const struct message *m, uint64_t except)
+{
+    return !(except >> r->peer & 1) && k->peers_up >> r->peer & 1 && !(m->way && r->shadows);
+}
+
+/* The peer that holds the member number `pick` of the group's remote members who may have the message. */
+static int group_peer(struct core *k, const struct match_group *g, const struct message *m, uint32_t pick,
+                      uint64_t except)
 {
     for (uint32_t i = 0; i < g->nremote; i++) {
-        uint32_t p = g->remote[i].peer;
-        if (except >> p & 1 || !(k->peers_up >> p & 1)) continue;
-        if (pick < g->remote[i].weight) return (int)p;
+        if (!remote_takes(k, &g->remote[i], m, except)) continue;
+        if (pick < g->remote[i].weight) return (int)g->remote[i].peer;
         pick -= g->remote[i].weight;
     }
     return -1;
 }
 
-static uint32_t remote_members(struct core *k, const struct match_group *g, uint64_t except)
+static uint32_t remote_members(struct core *k, const struct match_group *g, const struct message *m, uint64_t except)
 {
     uint32_t sum = 0;
     for (uint32_t i = 0; i < g->nremote; i++)
-        if (!(except >> g->remote[i].peer & 1) && k->peers_up >> g->remote[i].peer & 1) sum += g->remote[i].weight;
+        if (remote_takes(k, &g->remote[i], m, except)) sum += g->remote[i].weight;
     return sum;
 }
 
@@ -197,13 +203,13 @@ static uint32_t remote_members(struct core *k, const struct match_group *g, uint
  * it, -1: delivered, -2: nobody takes it. */
 static int deliver_group(struct core *k, struct match_group *g, const struct message *m)
 {
-    uint32_t remote = g->nremote ? remote_members(k, g, 0) : 0;
+    uint32_t remote = g->nremote ? remote_members(k, g, m, 0) : 0;
     if (remote) {
         uint32_t pick = random_below(k, g->nlocal + remote);
-        if (pick >= g->nlocal) return group_peer(k, g, pick - g->nlocal, 0);
+        if (pick >= g->nlocal) return group_peer(k, g, m, pick - g->nlocal, 0);
     }
     if (deliver_group_local(k, g, m)) return -1;
-    return remote ? group_peer(k, g, random_below(k, remote), 0) : -2;
+    return remote ? group_peer(k, g, m, random_below(k, remote), 0) : -2;
 }
 
 /* Everything that `m` meets, for a message published here. Returns whether anybody got it. */
@@ -217,7 +223,7 @@ static bool deliver_all(struct core *k, const struct match *r, struct message *m
         if (likely(i + 1 < n)) __builtin_prefetch(plain[i + 1]->owner);
         delivered |= deliver_sub(k, plain[i], m);
     }
-    uint64_t peers = r->peers & k->peers_up;
+    uint64_t peers = (m->way ? r->askable : r->peers) & k->peers_up;
     if (likely(!peers && !r->ngroups)) {
         if (unlikely(k->nspecial != mark)) delivered |= special_run(k, mark, m);
         return delivered;
@@ -406,9 +412,9 @@ void deliver_from_peer(struct core *k, struct message *m, const char *queues, ui
             if (g->name_len != len || memcmp(g->name, name, len) != 0) continue;
             if (deliver_group_local(k, g, m)) break;
             uint64_t except = tried | 1ull << k->cfg.index;
-            uint32_t others = remote_members(k, g, except);
+            uint32_t others = remote_members(k, g, m, except);
             if (!others) break;
-            int p = group_peer(k, g, random_below(k, others), except);
+            int p = group_peer(k, g, m, random_below(k, others), except);
             if (p >= 0) {
                 k->stats.mesh_forwarded++;
                 mesh_send(k, (uint32_t)p, m, &g, 1, true, except);

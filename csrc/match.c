@@ -232,6 +232,7 @@ static void merge_remote(struct match_group *mg, struct remote r)
     for (uint32_t i = 0; i < mg->nremote; i++) {
         if (mg->remote[i].peer != r.peer) continue;
         mg->remote[i].weight += r.weight;
+        mg->remote[i].shadows &= r.shadows;
         return;
     }
     mg->remote[mg->nremote++] = r;
@@ -296,7 +297,7 @@ static void fill(struct sublist *l, struct entry *e, struct sizes z, const char 
             continue;
         }
         const struct node_interest *it = t->hits[i];
-        m->peers |= it->peers;
+        if (it->peers) m->peers |= it->peers, m->askable |= it->askable;
         if (!it->nplain) continue;
         if (z.plain)
             memcpy(subs + m->nplain, it->plain, it->nplain * sizeof *subs);

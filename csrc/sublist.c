@@ -256,7 +256,13 @@ static struct qgroup *claim_group(struct claim *c)
 }
 static uint32_t claim_weight(struct claim *c)
 {
-    return c->is_group ? claim_group(c)->nmembers : claim_interest(c)->nplain > claim_interest(c)->nhidden;
+    if (c->is_group) {
+        const struct qgroup *g = claim_group(c);
+        return g->nmembers && g->nmembers == g->nshadows ? g->nmembers | SHADOWS_ONLY : g->nmembers;
+    }
+    const struct node_interest *it = claim_interest(c);
+    uint32_t told = it->nplain - it->nhidden;
+    return told && told == it->nshadows ? 1 | SHADOWS_ONLY : told != 0;
 }
 
 static void claim_check(struct sublist *l, struct claim *c)
@@ -297,7 +303,7 @@ uint32_t sublist_flush_interest(struct sublist *l, uint64_t seq, interest_fn fn,
         uint32_t weight = claim_weight(c), was = c->announced;
         c->dirty = false;
         if (weight != was) {
-            if (!was) c->seq = seq;
+            if (!was || (was & SHADOWS_ONLY && !(weight & SHADOWS_ONLY))) c->seq = seq;
             c->announced = weight;
             claim_tell(l, c, weight, was, fn, arg);
             told++;
@@ -372,7 +378,8 @@ uint64_t sublist_announced(const struct sublist *l, const struct sub *sub, uint6
 {
     if (!l->track || !sub->at) return 0; /* nobody is told, so there is nothing to wait for */
     const struct claim *c = sub->group ? &sub->group->claim : &sub->at->claim;
-    return c->announced ? c->seq : next;
+    bool known = c->announced && (sub->special & SUB_SHADOW || !(c->announced & SHADOWS_ONLY));
+    return known ? c->seq : next;
 }
 
 /* ---- local subscriptions ---- */
@@ -409,11 +416,13 @@ int sublist_insert(struct sublist *l, struct sub *sub)
         }
         sub->slot = g->nmembers;
         g->members[g->nmembers++] = sub;
+        if (sub->special & SUB_SHADOW) g->nshadows++;
     } else if (it->nhidden == UINT16_MAX || plain_add(it, sub) != 0) {
         interest_settle(l, it);
         return -1;
-    } else if (sub->special & SUB_HIDDEN) {
-        it->nhidden++;
+    } else {
+        if (sub->special & SUB_HIDDEN) it->nhidden++;
+        if (sub->special & SUB_SHADOW) it->nshadows++;
     }
     sub->at = it;
     sub->group = g;
@@ -436,11 +445,13 @@ void sublist_remove(struct sublist *l, struct sub *sub)
     if (g) {
         g->members[sub->slot] = g->members[--g->nmembers];
         g->members[sub->slot]->slot = sub->slot;
+        if (sub->special & SUB_SHADOW) g->nshadows--;
         array_shrink(&g->members, g->nmembers, &g->cap_members, sizeof *g->members);
         claim_check(l, &g->claim);
         group_release(l, g);
     } else {
         if (sub->special & SUB_HIDDEN) it->nhidden--;
+        if (sub->special & SUB_SHADOW) it->nshadows--;
         it->plain[sub->slot] = it->plain[--it->nplain];
         it->plain[sub->slot]->slot = sub->slot;
         if (it->plain != &it->one) array_shrink(&it->plain, it->nplain, &it->cap_plain, sizeof *it->plain);
@@ -457,16 +468,16 @@ static int64_t group_set_remote(struct qgroup *g, uint32_t peer, uint32_t weight
 {
     for (uint32_t i = 0; i < g->nremotes; i++) {
         if (g->remotes[i].peer != peer) continue;
-        uint32_t was = g->remotes[i].weight;
+        uint32_t was = g->remotes[i].weight | (g->remotes[i].shadows ? SHADOWS_ONLY : 0);
         if (weight)
-            g->remotes[i].weight = weight;
+            g->remotes[i].weight = weight & ~SHADOWS_ONLY, g->remotes[i].shadows = weight & SHADOWS_ONLY;
         else
             g->remotes[i] = g->remotes[--g->nremotes];
         return was;
     }
     if (!weight) return 0;
     if (array_grow(&g->remotes, g->nremotes, &g->cap_remotes, sizeof *g->remotes) != 0) return -1;
-    g->remotes[g->nremotes++] = (struct remote){peer, weight};
+    g->remotes[g->nremotes++] = (struct remote){(uint16_t)peer, weight & SHADOWS_ONLY, weight & ~SHADOWS_ONLY};
     return 0;
 }
 
@@ -475,6 +486,7 @@ int64_t sublist_set_remote(struct sublist *l, uint32_t peer, const char *subject
 {
     if (peer >= SUBLIST_MAX_PEERS) return -1;
     struct node_interest *it;
+    if (weight == SHADOWS_ONLY) weight = 0;
     if (weight) {
         it = interest_get(l, subject, n);
         if (!it) return -1;
@@ -492,8 +504,10 @@ int64_t sublist_set_remote(struct sublist *l, uint32_t peer, const char *subject
             result = -1;
         }
     } else {
-        result = it->peers >> peer & 1;
-        it->peers = weight ? it->peers | 1ULL << peer : it->peers & ~(1ULL << peer);
+        uint64_t bit = 1ULL << peer;
+        result = !(it->peers & bit) ? 0 : it->askable & bit ? 1 : 1 | SHADOWS_ONLY;
+        it->peers = weight ? it->peers | bit : it->peers & ~bit;
+        it->askable = weight && !(weight & SHADOWS_ONLY) ? it->askable | bit : it->askable & ~bit;
     }
     match_changed(l, subject, n, it->wild);
     interest_settle(l, it);
@@ -510,6 +524,7 @@ void sublist_drop_peer(struct sublist *l, uint32_t peer)
             if (!it) continue;
             bool had = it->peers >> peer & 1;
             it->peers &= ~(1ULL << peer);
+            it->askable &= ~(1ULL << peer);
             for (uint32_t g = it->ngroups; g-- > 0;) {
                 uint32_t before = it->groups[g]->nremotes;
                 group_set_remote(it->groups[g], peer, 0);

@@ -26,7 +26,11 @@
 struct qgroup;
 struct node_interest;
 
-#define SUB_HIDDEN 128 /* in sub->special: our own affair, peers are not told of it */
+/* In sub->special: our own affair, peers are not told of it; and one that takes nothing that has crossed accounts already. */
+#define SUB_HIDDEN 128
+#define SUB_SHADOW 64
+/* In an interest's weight: all of it are shadows. Whoever sends what has crossed accounts must know that nobody there takes it. */
+#define SHADOWS_ONLY (1u << 31)
 
 /* A subscription. Owned (allocated and freed) by the caller; the sublist only links it. */
 struct sub {
@@ -46,7 +50,9 @@ struct sub {
 };
 
 struct remote {
-    uint32_t peer, weight;
+    uint16_t peer;
+    bool shadows; /* all of them */
+    uint32_t weight;
 };
 
 /* One queue NAME among the matching subscriptions, merged over all patterns. Weights: one a local member, `weight` a peer. */
@@ -64,7 +70,8 @@ struct match {
     uint32_t nplain;
     uint32_t ngroups;
     uint32_t subject_len;
-    uint64_t peers; /* bit p: peer p has plain interest */
+    uint64_t peers;   /* bit p: peer p has plain interest */
+    uint64_t askable; /* and not of shadows alone */
     struct sub **plain;
     struct match_group *groups;
     char *subject;
@@ -84,8 +91,8 @@ void sublist_free(struct sublist *l); /* does not free the subs */
 int sublist_insert(struct sublist *l, struct sub *sub);
 void sublist_remove(struct sublist *l, struct sub *sub);
 
-/* A peer's interest: weight members of `queue` (queue_len 0: plain, weight 0 or 1) in `subject`; weight 0 removes.
- * Returns the weight it had before, or -1 (out of memory). */
+/* A peer's interest: weight members of `queue` (queue_len 0: plain, weight 0 or 1) in `subject`, perhaps with SHADOWS_ONLY; weight 0
+ * removes. Returns the weight it had before, or -1 (out of memory). */
 int64_t sublist_set_remote(struct sublist *l, uint32_t peer, const char *subject, size_t n, const char *queue,
                            size_t nq, uint32_t weight);
 /* Drop everything a peer announced. */

@@ -37,7 +37,9 @@ struct node_interest { /* matching looks at the first line only */
     uint32_t ngroups, cap_groups;
     struct trie_ref ref;
     bool wild;
-    uint16_t nhidden; /* of plain: what peers are not told of */
+    uint16_t nhidden;  /* of plain: what peers are not told of */
+    uint32_t nshadows; /* of plain */
+    uint64_t askable;  /* of peers: those that have more than shadows */
     struct claim claim;
 };
 
@@ -61,7 +63,8 @@ struct qgroup {
     struct sub **members;
     struct remote *remotes;
     uint32_t nmembers, cap_members, nremotes, cap_remotes;
-    uint32_t slot; /* in at->groups */
+    uint32_t nshadows; /* of members */
+    uint32_t slot;     /* in at->groups */
     uint32_t hash;
     uint32_t name_len;
     struct claim claim;

@@ -40,6 +40,7 @@ struct model_text {
 struct model_remote {
     struct model_text text;
     uint32_t peer, weight; /* 0: free */
+    bool shadows;
 };
 struct model_claim { /* what was announced */
     struct model_text text;
@@ -72,8 +73,22 @@ static inline uint8_t model_byte(struct model *m) { return m->at < m->end ? *m->
 /* Few tokens, so that patterns meet; one too long to lie in a node, and texts that only look like wildcards. */
 static void model_subject(struct model *m, struct model_text *t, bool pattern)
 {
-    static const char *const tokens[] = {"a",  "b", "*", "cc", ">", "*", "dddddddddddddddddddddddddddd", "a*",
-                                         ">>", "a", "b", "*",  "x", ">", "a-token-that-is-too-long-to-lie-within-a-trie-node", ""};
+    static const char *const tokens[] = {"a",
+                                         "b",
+                                         "*",
+                                         "cc",
+                                         ">",
+                                         "*",
+                                         "dddddddddddddddddddddddddddd",
+                                         "a*",
+                                         ">>",
+                                         "a",
+                                         "b",
+                                         "*",
+                                         "x",
+                                         ">",
+                                         "a-token-that-is-too-long-to-lie-within-a-trie-node",
+                                         ""};
     uint8_t shape = model_byte(m);
     uint32_t count = 1 + shape % 4;
     if (shape >= 250) count = 24; /* too long to be remembered as a change */
@@ -128,8 +143,14 @@ static bool model_meets(const struct model_text *pattern, const struct model_tex
 static uint32_t model_weight(const struct model *m, const struct model_text *t)
 {
     uint32_t weight = 0;
-    for (uint32_t i = 0; i < MODEL_SUBS; i++) weight += m->subs[i] && text_equal(&m->texts[i], t);
-    return t->nq ? weight : weight != 0;
+    bool shadows = true;
+    for (uint32_t i = 0; i < MODEL_SUBS; i++) {
+        if (!m->subs[i] || m->subs[i]->special & SUB_HIDDEN || !text_equal(&m->texts[i], t)) continue;
+        weight++;
+        shadows &= m->subs[i]->special & SUB_SHADOW ? true : false;
+    }
+    if (!t->nq) weight = weight != 0;
+    return weight && shadows ? weight | SHADOWS_ONLY : weight;
 }
 
 static struct model_claim *model_claim(struct model *m, const struct model_text *t)
@@ -143,7 +164,8 @@ static struct model_claim *model_claim(struct model *m, const struct model_text 
 
 static void model_insert(struct model *m)
 {
-    uint32_t i = model_byte(m) % MODEL_SUBS;
+    uint8_t b = model_byte(m);
+    uint32_t i = b % MODEL_SUBS;
     struct model_text t;
     model_subject(m, &t, true);
     model_queue(m, &t);
@@ -162,6 +184,8 @@ static void model_insert(struct model *m)
     s->subject = text;
     s->subject_len = (uint16_t)t.n;
     s->queue_len = (uint16_t)t.nq;
+    if (b / MODEL_SUBS % 4 == 1) s->special = SUB_SHADOW;
+    if (b / MODEL_SUBS % 4 == 2 && !t.nq) s->special = SUB_HIDDEN;
     if (sublist_insert(m->l, s) != 0) {
         MODEL_CHECK(m->failing && !s->at);
         free(text);
@@ -187,6 +211,7 @@ static void model_remote(struct model *m)
     struct model_text t;
     uint8_t b = model_byte(m);
     uint32_t peer = b % 3 == 2 ? 63 : b % 3, weight = b / 3 % 4;
+    bool shadows = b / 12 % 4 == 1;
     model_subject(m, &t, true);
     model_queue(m, &t);
     if (!t.nq && weight) weight = 1;
@@ -198,15 +223,17 @@ static void model_remote(struct model *m)
     }
     if (!have) have = room;
     if (!have) return;
-    int64_t was = sublist_set_remote(m->l, peer, t.subject, t.n, t.queue, t.nq, weight);
+    int64_t was =
+        sublist_set_remote(m->l, peer, t.subject, t.n, t.queue, t.nq, shadows ? weight | SHADOWS_ONLY : weight);
     if (was < 0) {
         MODEL_CHECK(m->failing && weight);
         return;
     }
-    MODEL_CHECK(was == have->weight);
+    MODEL_CHECK(was == (int64_t)(have->weight && have->shadows ? have->weight | SHADOWS_ONLY : have->weight));
     have->text = t;
     have->peer = peer;
     have->weight = weight;
+    have->shadows = shadows;
 }
 
 static void model_drop_peer(struct model *m)
@@ -228,6 +255,7 @@ static uint32_t sub_number(const struct model *m, const struct sub *s)
 static void compare_group(const struct model *m, const struct match_group *g, const struct model_text *t, bool *seen)
 {
     uint32_t locals = 0, weights[SUBLIST_MAX_PEERS] = {0}, total = 0;
+    bool askable[SUBLIST_MAX_PEERS] = {0};
     for (uint32_t i = 0; i < MODEL_SUBS; i++)
         locals += m->subs[i] && m->texts[i].nq == g->name_len && memcmp(m->texts[i].queue, g->name, g->name_len) == 0 &&
                   model_meets(&m->texts[i], t);
@@ -241,11 +269,11 @@ static void compare_group(const struct model *m, const struct match_group *g, co
     for (uint32_t i = 0; i < MODEL_REMOTES; i++) {
         const struct model_remote *r = &m->remotes[i];
         if (!r->weight || r->text.nq != g->name_len || memcmp(r->text.queue, g->name, g->name_len) != 0) continue;
-        if (model_meets(&r->text, t)) weights[r->peer] += r->weight;
+        if (model_meets(&r->text, t)) weights[r->peer] += r->weight, askable[r->peer] |= !r->shadows;
     }
     for (uint32_t i = 0; i < g->nremote; i++) {
         MODEL_CHECK(g->remote[i].peer < SUBLIST_MAX_PEERS && weights[g->remote[i].peer] == g->remote[i].weight);
-        MODEL_CHECK(g->remote[i].weight);
+        MODEL_CHECK(g->remote[i].weight && g->remote[i].shadows == !askable[g->remote[i].peer]);
         total += g->remote[i].weight;
         weights[g->remote[i].peer] = 0; /* a peer may be named once */
     }
@@ -269,17 +297,18 @@ static void compare(const struct model *m, const struct match *r, const struct m
         compare_group(m, &r->groups[i], t, seen);
     }
     for (uint32_t i = 0; i < MODEL_SUBS; i++) MODEL_CHECK(seen[i] == (m->subs[i] && model_meets(&m->texts[i], t)));
-    uint64_t peers = 0;
+    uint64_t peers = 0, askable = 0;
     for (uint32_t i = 0; i < MODEL_REMOTES; i++) {
         const struct model_remote *e = &m->remotes[i];
         if (!e->weight || !model_meets(&e->text, t)) continue;
         if (!e->text.nq) peers |= 1ULL << e->peer;
+        if (!e->text.nq && !e->shadows) askable |= 1ULL << e->peer;
         bool named = !e->text.nq;
         for (uint32_t g = 0; g < r->ngroups; g++)
             named |= r->groups[g].name_len == e->text.nq && memcmp(r->groups[g].name, e->text.queue, e->text.nq) == 0;
         MODEL_CHECK(named);
     }
-    MODEL_CHECK(r->peers == peers);
+    MODEL_CHECK(r->peers == peers && r->askable == askable);
 }
 
 static void model_match(struct model *m)
@@ -321,6 +350,7 @@ static void model_told(void *arg, const char *s, size_t n, const char *q, size_t
         c->text = t;
         c->seq = m->seq;
     }
+    if (c->weight & SHADOWS_ONLY && !(weight & SHADOWS_ONLY)) c->seq = m->seq;
     c->weight = weight;
     if (!weight) *c = m->claims[--m->nclaims];
     m->told++;
@@ -338,7 +368,8 @@ static void model_flush(struct model *m)
         return;
     }
     for (uint32_t i = 0; i < m->nclaims; i++) MODEL_CHECK(m->claims[i].weight == model_weight(m, &m->claims[i].text));
-    for (uint32_t i = 0; i < MODEL_SUBS; i++) MODEL_CHECK(!m->subs[i] || model_claim(m, &m->texts[i]));
+    for (uint32_t i = 0; i < MODEL_SUBS; i++)
+        MODEL_CHECK(!m->subs[i] || m->subs[i]->special & SUB_HIDDEN || model_claim(m, &m->texts[i]));
 }
 
 static void model_snapshot(void *arg, const char *s, size_t n, const char *q, size_t nq, uint32_t weight, uint32_t was)
@@ -364,18 +395,26 @@ static void model_each(struct model *m)
 static void model_announced(struct model *m)
 {
     uint32_t i = model_byte(m) % MODEL_SUBS;
-    if (!m->subs[i] || !m->track) return;
+    if (!m->subs[i] || !m->track || m->subs[i]->special & SUB_HIDDEN) return;
     struct model_claim *c = model_claim(m, &m->texts[i]);
-    MODEL_CHECK(sublist_announced(m->l, m->subs[i], m->seq + 1) == (c ? c->seq : m->seq + 1));
+    bool known = c && (m->subs[i]->special & SUB_SHADOW || !(c->weight & SHADOWS_ONLY));
+    MODEL_CHECK(sublist_announced(m->l, m->subs[i], m->seq + 1) == (known ? c->seq : m->seq + 1));
 }
 
 static void model_step(struct model *m)
 {
     switch (model_byte(m) % 20) {
-    case 0: case 1: case 2: case 3: model_insert(m); break;
-    case 4: case 5: model_remove(m, model_byte(m) % MODEL_SUBS); break;
-    case 6: case 7: model_remote(m); break;
-    case 8: if (model_byte(m) % 4 == 0) model_drop_peer(m); break;
+    case 0:
+    case 1:
+    case 2:
+    case 3: model_insert(m); break;
+    case 4:
+    case 5: model_remove(m, model_byte(m) % MODEL_SUBS); break;
+    case 6:
+    case 7: model_remote(m); break;
+    case 8:
+        if (model_byte(m) % 4 == 0) model_drop_peer(m);
+        break;
     case 9: model_flush(m); break;
     case 10: model_each(m); break;
     case 11: model_announced(m); break;
@@ -394,7 +433,8 @@ static void model_step(struct model *m)
         m->failing = false;
         break;
     }
-    case 14: case 15: model_kept(m); break;
+    case 14:
+    case 15: model_kept(m); break;
     default: model_match(m);
     }
 }

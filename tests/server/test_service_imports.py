@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.harness import FOUR, Raw, start
+from tests.harness import FOUR, Kind, Raw, start
 from tests.server.crew import Crew
 from tests.server.shared import Dial
 
@@ -296,6 +296,48 @@ def test_across_workers() -> None:
                 responder.send(b"PUB %s 2\r\nno\r\n" % reply).expect_pong()
                 requester.expect_pong()
             responder.send(b"UNSUB 1\r\nUNSUB 2\r\n").expect_pong()
+        crew.close()
+        server.stop()
+    finally:
+        server.destroy()
+
+
+@pytest.mark.parametrize("queue", [b"", b"g "])
+def test_streams_take_no_requests(kind: Kind, queue: bytes) -> None:
+    """Who imports as a stream what is a service, too, is no responder, wherever he is; one who comes is found."""
+    server = start(
+        kind,
+        """accounts {
+          EXP { users: [ { user: exp } ], exports: [ { service: q }, { stream: q } ] }
+          IMP { users: [ { user: imp } ], imports: [ { service: { account: EXP, subject: q } } ] }
+          WATCH { users: [ { user: watch } ], imports: [ { stream: { account: EXP, subject: q } } ] }
+        }""",
+    )
+    crew = Crew(server)
+    last = max(kind.workers - 1, 0)
+    try:
+        requester, other, responder = (crew.place(at, user=user, **HEADERS)[0] for at, user in (
+            (0, "imp"), (0, "exp"), (last, "exp")))  # fmt: skip
+        watchers = crew.place(0, last, user="watch", **HEADERS)
+        for watcher in watchers:
+            watcher.send(b"SUB q %s1\r\n" % queue).expect_pong()
+        requester.send(b"SUB in.> 9\r\n").expect_pong()
+        nobody = b"HMSG in.box 9 33 33\r\nNATS/1.0 503\r\nNats-Subject: q\r\n\r\n\r\n"
+        for _ in range(3):
+            ask(requester, b"q").expect(nobody).expect_pong()
+        other.send(b"SUB in.> 9\r\n")
+        ask(other, b"q").expect_pong()  # no request that crosses: the watchers have it
+        responder.send(b"SUB q %s1\r\n" % queue).expect_pong()
+        for _ in range(20):
+            ask(requester, b"q")
+            responder.send(b"PUB %s 2\r\nok\r\n" % next_message(responder)[0][2])
+            requester.expect(b"MSG in.box 9 2\r\nok\r\n")
+        responder.send(b"UNSUB 1\r\n").expect_pong()
+        for _ in range(200):  # until the requester's worker has heard of it
+            if ask(requester, b"q").expect_after(b"PONG\r\n"):
+                break
+        ask(requester, b"q").expect(nobody).expect_pong()
+        assert server.kind.real or sum(len(w.expect_after(b"PONG\r\n")) for w in watchers)
         crew.close()
         server.stop()
     finally:
