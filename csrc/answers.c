@@ -113,10 +113,14 @@ void service_expire(struct core *k)
 
 /* ---- life ---- */
 
+static size_t answer_bytes(size_t reply_len) { return sizeof(struct answer) + ANSWER_NAME + reply_len; }
+
 struct answer *answer_expect(struct core *k, struct service_export *by, struct account *requester, const char *reply,
                              size_t n, bool streamed)
 {
-    struct answer *a = grow(k) && n <= UINT32_MAX ? malloc(sizeof *a + ANSWER_NAME + n) : NULL;
+    struct services *s = requester->services;
+    while (s->own_oldest && s->own_bytes + answer_bytes(n) > ANSWERS_ROOM) answer_drop(k, s->own_oldest);
+    struct answer *a = grow(k) && n <= UINT32_MAX ? malloc(answer_bytes(n)) : NULL;
     if (!a) return NULL;
     struct answers *t = k->answers;
     a->by = by, a->requester = requester, a->streamed = streamed;
@@ -130,10 +134,10 @@ struct answer *answer_expect(struct core *k, struct service_export *by, struct a
     struct answer **name = &t->by_name[a->name_hash & t->mask], **own = &t->by_reply[a->reply_hash & t->mask];
     a->next_name = *name, *name = a;
     a->next_reply = *own, *own = a;
-    struct services *s = requester->services;
     a->previous_own = NULL, a->next_own = s->own;
-    if (s->own) s->own->previous_own = a;
+    *(s->own ? &s->own->previous_own : &s->own_oldest) = a;
     s->own = a;
+    s->own_bytes += answer_bytes(n);
     t->count++;
     age_in(k, a);
     return a;
@@ -159,11 +163,10 @@ void answer_drop(struct core *k, struct answer *a)
         at = &t->by_reply[a->reply_hash & t->mask];
         while (*at != a) at = &(*at)->next_reply;
         *at = a->next_reply;
-        if (a->previous_own)
-            a->previous_own->next_own = a->next_own;
-        else
-            a->requester->services->own = a->next_own;
-        if (a->next_own) a->next_own->previous_own = a->previous_own;
+        struct services *s = a->requester->services;
+        *(a->previous_own ? &a->previous_own->next_own : &s->own) = a->next_own;
+        *(a->next_own ? &a->next_own->previous_own : &s->own_oldest) = a->previous_own;
+        s->own_bytes -= answer_bytes(a->reply_len);
         age_out(a);
         t->count--;
         /* In a chain of imports the next account waits for this one's sake. */

@@ -4,6 +4,9 @@
  *   by reply  reply subject in the requester's account      -> answers    when interest in the reply is lost
  *   by age    in each export, the one that was idle longest first         when the export's threshold is over
  *   by requester, a list                                                  when a wildcard subscription has gone
+ *
+ * A threshold alone would not bound them: requests that nobody answers come faster than they grow old. So each requesting account has
+ * room for some hundred thousand of them, far more than any client waits for at once, and then the oldest are given up.
  */
 #ifndef SPLINE_ANSWERS_H
 #define SPLINE_ANSWERS_H
@@ -11,6 +14,7 @@
 
 #define ANSWER_NAME 17 /* bytes: _R_.SSSSSS.RRRRRR */
 #define DEFAULT_THRESHOLD (120 * 1000ull)
+#define ANSWERS_ROOM ((size_t)64 << 20) /* bytes, of one account on one worker */
 
 struct answer {
     struct answer *next_name, *next_reply;  /* in their buckets */
@@ -33,7 +37,8 @@ struct service_export {
 struct services { /* of one account */
     struct service_export *exports, dialog;
     struct service_import *imports;
-    struct answer *own; /* answers that its clients wait for */
+    struct answer *own, *own_oldest; /* answers that its clients wait for, the newest request first */
+    size_t own_bytes;
     struct sub replies;
     char prefix[16];
 };

@@ -202,6 +202,33 @@ static void a_dialog(void)
     spl_free(k);
 }
 
+/* Requests that nobody answers: an account's oldest make room for its newest, and take those along that wait for their sake. */
+static void too_many_to_wait_for(void)
+{
+    struct core *k = three_accounts();
+    struct account *mid = k->accounts[1], *imp = k->accounts[2];
+    struct service_export *far = k->accounts[0]->services->exports, *near = mid->services->exports;
+    static char reply[4000];
+    memset(reply, 'r', sizeof reply);
+    struct answer *first = answer_expect(k, near, imp, reply, sizeof reply, false);
+    CHECK(first && answer_expect(k, far, mid, first->text, first->name_len, false));
+    char name[ANSWER_NAME];
+    memcpy(name, first->text, sizeof name);
+    uint32_t count = 0;
+    for (size_t most = ANSWERS_ROOM / sizeof reply + 10; answer_find(k, mid, name, sizeof name) && count < most;
+         count++)
+        CHECK(answer_expect(k, near, imp, reply, sizeof reply, false) != NULL);
+    CHECK(count > ANSWERS_ROOM / (sizeof reply + 300) && !answer_find(k, mid, name, sizeof name));
+    CHECK(!mid->services->own && !mid->services->own_oldest && !mid->services->own_bytes);
+    CHECK(imp->services->own_bytes <= ANSWERS_ROOM);
+    size_t before = imp->services->own_bytes;
+    CHECK(answer_expect(k, far, mid, reply, 1, false) &&
+          imp->services->own_bytes == before); /* another account's affair */
+    while (imp->services->own) answer_drop(k, imp->services->own);
+    CHECK(!imp->services->own_oldest && !imp->services->own_bytes);
+    spl_free(k);
+}
+
 static void say_if_there(struct pair *p, const char *text)
 {
     if (pair_conn(p)) pair_say(p, text);
@@ -238,6 +265,7 @@ int main(void)
     patterns_meet();
     mapped_again();
     a_dialog();
+    too_many_to_wait_for();
     without_memory();
     return check_report();
 }
