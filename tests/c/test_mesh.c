@@ -516,7 +516,7 @@ static void short_line(void)
     pair_conn(&plain)->headers = false;
     pair_say(&plain, "SUB x 1\r\n");
     settle(&m);
-    uint32_t head[12] = {sizeof record, 2 | 2u << 8 | 1u << 24, 0, 0, 0, 1, 0, 2};
+    uint32_t head[12] = {sizeof record, 2 | 2u << 8 | 2u << 24, 0, 0, 0, 1, 0, 2};
     memset(record, '.', sizeof record);
     memcpy(record, head, sizeof head);
     memcpy(record + sizeof head, "x \r\n", 4);
