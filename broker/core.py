@@ -52,6 +52,7 @@ class Applied(IntEnum):
 BOUND, CONNECTED, PONGED = 1, 2, 4
 VERBOSE, PEDANTIC, ECHO, HEADERS, NO_RESPONDERS, LATE_PONG = 1, 2, 4, 8, 16, 32
 
+SNAPPY_DATA: int = lib.SPL_SNAPPY_DATA
 RECORD_BYTES = 1 << 16  # how much one call tells of connections or subscriptions
 FED_AT_ONCE = 256
 WIRE_SIZE = 128 * 1024  # what is received, or drained, at once; more would leave the cache
@@ -594,6 +595,12 @@ class Core:
         while not query.done:
             size = lib.spl_subs(self._handle, query, buffer, 4 * RECORD_BYTES)
             yield bytes(ffi.buffer(buffer, size)), int(query.total)
+
+
+def snappy_chunk(data: bytes) -> bytes:
+    """Up to ``SNAPPY_DATA`` bytes as a chunk of Snappy's framing format."""
+    out = ffi.new("char[]", lib.SPL_SNAPPY_ROOM)
+    return bytes(ffi.buffer(out, lib.spl_snappy(data, len(data), out)))
 
 
 def _message(parts: Any) -> Message:

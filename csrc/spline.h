@@ -295,5 +295,9 @@ struct spl_account_info {
 int spl_account_find(const spl_core *core, const char *name, size_t len);
 /* 0, or -1: there is no account with this id, nor with a higher one. */
 int spl_account_get(spl_core *core, uint32_t id, int fanout, struct spl_account_info *out);
+
+/* Up to SPL_SNAPPY_DATA bytes as a chunk of Snappy's framing format. Its length; `out` must have room for SPL_SNAPPY_ROOM. */
+enum { SPL_SNAPPY_DATA = 65536, SPL_SNAPPY_ROOM = 8 + 32 + 65536 + 65536 / 6 };
+size_t spl_snappy(const char *data, size_t n, char *out);
 /* cdef-end */
 #endif
