@@ -392,6 +392,10 @@ class Core:
         """Go on with a connection whose INFO was found good; False if it is gone."""
         return bool(lib.spl_conn_resume(self._handle, conn) == 0)
 
+    def find(self, cid: int) -> int | None:
+        """The handle of the client with this number."""
+        return int(lib.spl_conn_find(self._handle, cid)) or None
+
     def info(self, conn: int) -> ConnInfo | None:
         """A connection's counters and memory; None if it is gone. Works while its SPL_CLOSED is being handled."""
         i = self._info
@@ -583,13 +587,29 @@ class Core:
             yield bytes(ffi.buffer(buffer, size))
 
     def subscriptions(
-        self, *, account: int, test: bytes, offset: int, limit: int
+        self,
+        *,
+        account: int,
+        test: bytes,
+        offset: int = 0,
+        limit: int = 0,
+        queue: bytes = b"",
+        within: bool = False,
     ) -> Iterator[tuple[bytes, int]]:
-        """Subscriptions, step by step: (records from `offset` on, at most `limit` in all; total so far)."""
-        subject = ffi.new("char[]", test)
+        """Subscriptions, step by step: (records from `offset` on, at most `limit` in all; total so far). See spl_subs."""
+        subject, group = ffi.new("char[]", test), ffi.new("char[]", queue)
         query = ffi.new(
             "struct spl_subs *",
-            {"account": account, "test": subject, "test_len": len(test), "offset": offset, "limit": limit},
+            {
+                "account": account,
+                "test": subject,
+                "test_len": len(test),
+                "queue": group,
+                "queue_len": len(queue),
+                "within": within,
+                "offset": offset,
+                "limit": limit,
+            },
         )
         buffer = ffi.new("char[]", 4 * RECORD_BYTES)  # one has at most three names of 64 KiB
         while not query.done:

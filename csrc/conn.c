@@ -23,8 +23,11 @@ struct conn *conn_new(struct core *k, int fd, enum kind kind)
         uint32_t *next = realloc(k->next_free, cap * sizeof *next);
         if (!next) return NULL;
         k->next_free = next;
+        uint64_t *cids = realloc(k->cids, cap * sizeof *cids);
+        if (!cids) return NULL;
+        k->cids = cids;
         for (uint32_t i = cap; i-- > k->cap_conns;) {
-            conns[i] = NULL, gens[i] = 0, next[i] = k->free_conn;
+            conns[i] = NULL, gens[i] = 0, cids[i] = 0, next[i] = k->free_conn;
             k->free_conn = i + 1;
         }
         k->cap_conns = cap;
@@ -37,6 +40,7 @@ struct conn *conn_new(struct core *k, int fd, enum kind kind)
     k->nconns++;
     c->idx = i, c->gen = ++k->gens[i];
     c->fd = fd, c->kind = (uint8_t)kind;
+    k->cids[i] = 0;
     c->read_size = READ_MIN;
     account_limits(k, c);
     return c;
@@ -47,6 +51,17 @@ struct conn *conn_by_handle(struct core *k, uint64_t handle)
     uint32_t i = (uint32_t)handle;
     if (i >= k->cap_conns || !k->conns[i] || k->conns[i]->gen != (uint32_t)(handle >> 32)) return NULL;
     return k->conns[i]->closed ? NULL : k->conns[i];
+}
+
+void conn_set_cid(struct core *k, struct conn *c, uint64_t cid) { k->cids[c->idx] = c->cid = cid; }
+
+uint64_t spl_conn_find(const spl_core *k, uint64_t cid)
+{
+    for (uint32_t i = 0; cid && i < k->cap_conns; i++) {
+        const struct conn *c = k->cids[i] == cid ? k->conns[i] : NULL;
+        if (c && !c->closed) return conn_handle(c);
+    }
+    return 0;
 }
 
 void conn_set_permissions(struct conn *c, struct permissions *perms)

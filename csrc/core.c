@@ -110,6 +110,7 @@ void spl_free(spl_core *k)
     free(k->perms);
     free(k->conns);
     free(k->gens);
+    free(k->cids);
     free(k->next_free);
     free(k->heap);
     free(k->dead);

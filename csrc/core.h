@@ -215,6 +215,7 @@ struct core {
     struct conn **conns;
     uint32_t nconns, cap_conns, free_conn; /* free list: index + 1 */
     uint32_t *gens, *next_free;
+    uint64_t *cids; /* beside conns[], so that one is found without a look at each */
     struct account **accounts;
     uint32_t naccounts;
     struct permissions **perms;
@@ -282,6 +283,7 @@ struct core {
 struct conn *conn_new(struct core *k, int fd, enum kind kind);
 struct conn *conn_by_handle(struct core *k, uint64_t handle);
 static inline uint64_t conn_handle(const struct conn *c) { return (uint64_t)c->gen << 32 | c->idx; }
+void conn_set_cid(struct core *k, struct conn *c, uint64_t cid);
 void conn_close(struct core *k, struct conn *c, uint32_t reason);
 void conn_error(struct core *k, struct conn *c, const char *text, uint32_t reason); /* -ERR, and close if reason */
 void conn_bury_subs(struct core *k);   /* those that reached their maximum */

@@ -358,6 +358,15 @@ size_t spl_records(spl_core *k, const uint64_t *handles, uint32_t n, int subs, s
     return (size_t)(to - buf);
 }
 
+static bool sub_wanted(const struct sub *s, const struct spl_subs *q)
+{
+    if (q->queue_len &&
+        (s->queue_len != q->queue_len || memcmp(s->subject + s->subject_len, q->queue, q->queue_len) != 0))
+        return false;
+    if (q->within) return subject_covers(q->test, q->test_len, s->subject, s->subject_len);
+    return !q->test_len || subject_matches(s->subject, s->subject_len, q->test, q->test_len);
+}
+
 size_t spl_subs(spl_core *k, struct spl_subs *q, char *buf, size_t cap)
 {
     char *to = buf, *end = buf + cap;
@@ -369,7 +378,7 @@ size_t spl_subs(spl_core *k, struct spl_subs *q, char *buf, size_t cap)
         for (; q->at.sub < c->sid_cap; q->at.sub++) {
             const struct sub *s = c->sids[q->at.sub];
             if (++looked > LOOK_AT) return (size_t)(to - buf);
-            if (!s || (q->test_len && !subject_matches(s->subject, s->subject_len, q->test, q->test_len))) continue;
+            if (!s || !sub_wanted(s, q)) continue;
             if (q->total >= q->offset && q->total - q->offset < q->limit) {
                 size_t n = sub_record_size(s, c->acc);
                 if (n > (size_t)(end - to)) return (size_t)(to - buf);

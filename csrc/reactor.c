@@ -84,7 +84,7 @@ static void begin_client(struct core *k, int fd, const struct sockaddr_storage *
         close(fd);
         return;
     }
-    c->cid = atomic_fetch_add(&k->shared->next_cid, 1) + 1;
+    conn_set_cid(k, c, atomic_fetch_add(&k->shared->next_cid, 1) + 1);
     c->verbose = c->pedantic = c->echo = true;
     c->family = (uint8_t)from->ss_family;
     if (from->ss_family == AF_INET) {

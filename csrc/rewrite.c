@@ -4,8 +4,10 @@
  * in any spelling, so that a service may believe it.
  */
 #include "rewrite.h"
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 static const char INFO[] = "Nats-Request-Info:";
 #define INFO_LEN (sizeof INFO - 1)
@@ -64,10 +66,40 @@ static void identity(struct text *out, const struct conn *c, unsigned part)
     }
 }
 
+/* The moment a connection began, as JSON. */
+static void start_time(struct text *out, int64_t ns)
+{
+    time_t seconds = (time_t)(ns / 1000000000);
+    struct tm at;
+    char s[48];
+    if (!gmtime_r(&seconds, &at)) return;
+    size_t n = strftime(s, sizeof s, "\"start\":\"%Y-%m-%dT%H:%M:%S", &at);
+    text_add(out, s, n);
+    int m = snprintf(s, sizeof s, ".%09d", (int)(ns % 1000000000));
+    while (m > 0 && s[m - 1] == '0') m--;
+    if (m == 1) m = 0;
+    text_add(out, s, (size_t)m);
+    add(out, "Z\",");
+}
+
+/* Of a client which never said CONNECT: the owner has told nothing of it, but this much is known. */
+static void stranger(struct text *out, const struct conn *c)
+{
+    char ip[48];
+    conn_ip(c, ip);
+    start_time(out, c->start_ns);
+    if (*ip) add(out, "\"host\":\""), add(out, ip), add(out, "\",");
+    add(out, "\"id\":");
+    text_number(out, c->cid);
+    add(out, ",");
+}
+
 static void info(struct text *out, const struct core *k, const struct conn *c, const struct account *via, bool share,
                  bool where)
 {
     add(out, "Nats-Request-Info: {");
+    bool known = c->identity != NULL;
+    if (share && !known && c->cid) stranger(out, c);
     if (share) identity(out, c, 0);
     add(out, "\"acc\":");
     text_add(out, c->acc->label, c->acc->label_len);
@@ -82,6 +114,7 @@ static void info(struct text *out, const struct core *k, const struct conn *c, c
     }
     if (share || where) text_add(out, k->where, k->where_len);
     if (share) identity(out, c, 2);
+    if (share && !known && c->cid) add(out, ",\"kind\":\"Client\",\"client_type\":\"nats\"");
     add(out, "}\r\n\r\n");
 }
 

@@ -163,6 +163,8 @@ int spl_conn_reject(spl_core *core, uint64_t conn, uint32_t reason, const char *
 /* Go on with a connection that waits for an answer to SPL_INFO. 0, or -1: gone. */
 int spl_conn_resume(spl_core *core, uint64_t conn);
 int spl_conn_get(spl_core *core, uint64_t conn, struct spl_conn_info *out);
+uint64_t spl_conn_find(const spl_core *core,
+                       uint64_t cid); /* the handle of a client, 0: there is none of this number */
 
 /* Fed connections: the owner translates between the wire and the protocol (TLS, WebSocket), the core does all the rest.
  * Turn a connection into one (or, `on` = 0, back) between SPL_ACCEPTED and spl_conn_start. 0, or -1: gone. */
@@ -273,10 +275,13 @@ int spl_conn_describe(spl_core *core, uint64_t conn, const char *user, size_t us
 size_t spl_records(spl_core *core, const uint64_t *handles, uint32_t n, int subs, struct spl_place *at, char *buf,
                    size_t cap);
 
-struct spl_subs { /* the subscriptions of an account (-1: all) that match the subject `test` (if any) */
+struct
+    spl_subs { /* the subscriptions of an account (-1: all) that match the subject `test` (if any), or, if it is a pattern and
+                   * `within` is set, ask for no more than it does; in a queue group, if one is named */
     int64_t account;
-    const char *test;
-    size_t test_len;
+    const char *test, *queue;
+    size_t test_len, queue_len;
+    int within;
     uint64_t offset, limit; /* which of them get a record */
     uint64_t total;         /* added up: how many there are */
     struct spl_place at;

@@ -72,6 +72,22 @@ bool subject_matches(const char *pattern, size_t np, const char *subject, size_t
     }
 }
 
+bool subject_covers(const char *pattern, size_t np, const char *s, size_t ns)
+{
+    size_t p = 0, i = 0;
+    for (;;) {
+        size_t pe = token_end(pattern, p, np), ie = token_end(s, i, ns);
+        if (ie == i) return false;
+        if (pe == np && pe - p == 1 && pattern[p] == '>') return true;
+        if (ie == ns && ie - i == 1 && s[i] == '>') return false;
+        if (!(pe - p == 1 && pattern[p] == '*') && (pe - p != ie - i || memcmp(pattern + p, s + i, ie - i) != 0))
+            return false;
+        if (pe == np || ie == ns) return pe == np && ie == ns;
+        p = pe + 1;
+        i = ie + 1;
+    }
+}
+
 bool subject_collides(const char *a, size_t na, const char *b, size_t nb)
 {
     size_t i = 0, j = 0;

@@ -19,6 +19,8 @@ bool subject_has_wildcard(const char *s, size_t n);
 size_t subject_tokens(const char *s, size_t n);
 /* Does `pattern` match the published subject, whose own '*' and '>' tokens count as plain text? */
 bool subject_matches(const char *pattern, size_t np, const char *subject, size_t ns);
+/* Is every subject that `s` (which may be a pattern) matches one that `pattern` matches? */
+bool subject_covers(const char *pattern, size_t np, const char *s, size_t ns);
 /* Is there any literal subject that both patterns match? */
 bool subject_collides(const char *a, size_t na, const char *b, size_t nb);
 /* What both patterns match, which must collide, as a pattern. Returns its length, at most na + nb; `out` may be NULL. */

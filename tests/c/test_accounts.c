@@ -152,6 +152,8 @@ static struct pair open_in(struct core *k, int account)
     c->acc->nconns--;
     c->acc = k->accounts[account];
     c->acc->nconns++;
+    c->start_ns = 1792931696120000000, c->rtt_ns = 7;
+    conn_set_cid(k, c, (uint64_t)account + 40);
     return p;
 }
 
@@ -178,7 +180,10 @@ static void a_dialog(void)
     imp.nheard = 0;
     pair_say(&imp, "PUB m box 1\r\n?\r\n");
     pair_listen(&exp);
-    static const char told[] = "Nats-Request-Info: {\"acc\":\"IMP\",\"svc\":\"MID\"";
+    /* Nobody has told who this is: what a connection itself shows. */
+    static const char told[] =
+        "Nats-Request-Info: {\"start\":\"2026-10-25T12:34:56.12Z\",\"id\":42,\"acc\":\"IMP\",\"svc\":\"MID\","
+        "\"rtt\":7,\"kind\":\"Client\",\"client_type\":\"nats\"}\r\n";
     CHECK(memmem(exp.heard, exp.nheard, told, sizeof told - 1) != NULL);
     char reply[18], line[64];
     reply_of(&exp, reply);

@@ -6,7 +6,7 @@
 static struct pair member(struct core *k, uint64_t cid, const char *user)
 {
     struct pair p = pair_open(k, 0);
-    pair_conn(&p)->cid = cid;
+    conn_set_cid(k, pair_conn(&p), cid);
     CHECK_EQ(spl_conn_describe(k, p.handle, user, strlen(user), "{}", 2), 0);
     return p;
 }
@@ -117,6 +117,18 @@ static void subscriptions(void)
     q = (struct spl_subs){.account = 0, .test = "", .limit = UINT64_MAX, .offset = UINT64_MAX};
     CHECK_EQ(spl_subs(k, &q, buffer, sizeof buffer), 0);
     CHECK(q.done && q.total == 6);
+    q = (struct spl_subs){.account = 0, .test = "foo.*", .test_len = 5, .within = 1};
+    CHECK_EQ(spl_subs(k, &q, buffer, sizeof buffer), 0);
+    CHECK(q.done && q.total == 2);
+    pair_say(&a, "SUB foo.bar q1 7\r\nSUB foo.bar q1 8\r\nSUB foo.* q2 9\r\n");
+    q = (struct spl_subs){.account = 0, .test = "foo.bar", .test_len = 7, .queue = "q1", .queue_len = 2};
+    CHECK_EQ(spl_subs(k, &q, buffer, sizeof buffer), 0);
+    CHECK_EQ(q.total, 2);
+    q = (struct spl_subs){.account = 0, .test = ">", .test_len = 1, .queue = "q2", .queue_len = 2, .within = 1};
+    CHECK_EQ(spl_subs(k, &q, buffer, sizeof buffer), 0);
+    CHECK_EQ(q.total, 1);
+    uint64_t cid = pair_conn(&a)->cid;
+    CHECK(spl_conn_find(k, cid) == a.handle && !spl_conn_find(k, cid + 1) && !spl_conn_find(k, 0));
     pair_close(&a);
     spl_free(k);
 }

@@ -13,6 +13,10 @@ static bool matches(const char *p, const char *s)
 {
     return subject_matches(guard_put(&left, p, strlen(p)), strlen(p), guard_put(&right, s, strlen(s)), strlen(s));
 }
+static bool covers(const char *p, const char *s)
+{
+    return subject_covers(guard_put(&left, p, strlen(p)), strlen(p), guard_put(&right, s, strlen(s)), strlen(s));
+}
 static bool collides(const char *a, const char *b)
 {
     bool one = subject_collides(guard_put(&left, a, strlen(a)), strlen(a), guard_put(&right, b, strlen(b)), strlen(b));
@@ -63,6 +67,10 @@ static void test_tables(void)
     CHECK(!matches("*.b", ".b"));
     CHECK(matches("foo*", "foo*"));
     CHECK(!matches("foo*", "food"));
+
+    CHECK(covers("w.*", "w.a") && covers("w.*", "w.*") && covers("w.>", "w.*") && covers(">", "w.>"));
+    CHECK(!covers("w.*", "w.>") && !covers("w.a", "w.*") && !covers("w.>", "w") && !covers("w.*.*", "w.>"));
+    CHECK(!covers("w", "") && !covers(">", "") && !covers("w.>", "w.."));
 
     CHECK(collides("foo.*", "*.bar"));
     CHECK(collides("foo.>", "foo.bar.*"));
@@ -145,6 +153,20 @@ static void test_against_definitions(void)
             for (uint32_t k = 0; k < nt && !meet; k++)
                 meet = naive_matches(patterns[i], texts[k]) && naive_matches(patterns[j], texts[k]);
             wrong += meet != subject_collides(patterns[i], strlen(patterns[i]), patterns[j], strlen(patterns[j]));
+        }
+    }
+    CHECK_EQ(wrong, 0);
+    /* One covers another if it matches whatever the other does. */
+    for (uint32_t i = 0; i < np; i += 2) {
+        if (!valid(patterns[i])) continue;
+        for (uint32_t j = 0; j < np; j += 3) {
+            /* What stands for four tokens and more is beyond these texts. */
+            bool longer = subject_tokens(patterns[j], strlen(patterns[j])) == 3 && strchr(patterns[j], '>');
+            if (longer || !valid(patterns[j])) continue;
+            bool all = true;
+            for (uint32_t k = 0; k < nt && all; k++)
+                all = !naive_matches(patterns[j], texts[k]) || naive_matches(patterns[i], texts[k]);
+            wrong += all != covers(patterns[i], patterns[j]);
         }
     }
     CHECK_EQ(wrong, 0);
