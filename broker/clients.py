@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from broker import core as plane
-from broker.accounts.identity import identity, sharing_accounts
+from broker.accounts.identity import identity, sharing_accounts, user_name
 from broker.accounts.names import system_account
 from broker.accounts.setup import set_up_accounts
 from broker.auth import Accepted, Authenticator, Fate, NeedsBcrypt, Rejected, fate, verify_bcrypt
@@ -27,6 +27,7 @@ from broker.options.users import GLOBAL_ACCOUNT
 from broker.protocol.connect import Connect, Meta, decode, encode, is_object, redacted
 from broker.protocol.errors import AUTHORIZATION_VIOLATION, ClosedReason, reason_text
 from broker.protocol.info import InfoTemplate
+from broker.system.user_info import permission_fields
 
 if TYPE_CHECKING:
     from broker.tls.link import Links
@@ -310,6 +311,40 @@ class Clients:
                 account = user.account if user is not None else GLOBAL_ACCOUNT
                 line = self._account_info(conn, known, account)
             self._core.tell(conn, line)
+
+    # -- requests of the system account about one client -----------------------------------------------------------
+
+    def user_of(self, cid: int) -> dict[str, Any] | None:
+        """Who a client is, and what it may do; None: there is no such client here."""
+        conn = self._core.find(cid)
+        known = self._core.info(conn) if conn is not None else None
+        if known is None or not known.flags & plane.BOUND:
+            return None
+        label, connect = _known_connect(known.meta)
+        user = self._auth.by_label.get(label) if known.meta else self._auth.no_auth
+        account = user.account if user is not None else label.partition("/")[0] or GLOBAL_ACCOUNT
+        facts: dict[str, Any] = {"account": account, "user": user_name(user, connect or Connect())}
+        if user is not None and user.permissions is not None:
+            facts["permissions"] = permission_fields(user.permissions)
+        return facts
+
+    def kick(self, cid: int) -> bool:
+        """Close a client without a word; False: there is no such client here."""
+        conn = self._core.find(cid)
+        return conn is not None and self._core.reject(conn, ClosedReason.KICKED, "")
+
+    def tell_lame_duck(self, cid: int) -> bool | None:
+        """Tell one client that it had better go elsewhere; False: it would not understand; None: it is not here."""
+        conn = self._core.find(cid)
+        known = self._core.info(conn) if conn is not None else None
+        if conn is None or known is None:
+            return None
+        connect = _known_connect(known.meta)[1]
+        if connect is None or connect.protocol < 1 or not known.flags & plane.PONGED:
+            return False
+        tls_first = self._links is not None and self._links.is_first(conn)
+        self._core.tell(conn, self._info.news(known.cid, known.ip, tls_first, lame_duck=True))
+        return True
 
     def _account_info(self, conn: int, known: ConnInfo, account: str) -> bytes:
         """What a client is told of the account that it is in."""

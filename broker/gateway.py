@@ -29,7 +29,9 @@ from broker.monitor.tls import load_certificates, server_context
 from broker.options import Options
 from broker.reload import TwoStep
 from broker.shared import Page
+from broker.system.actions import Reloads
 from broker.system.info import ServerInfo
+from broker.system.requests import Requests
 from broker.system.system import System
 
 SAMPLE_SECONDS = 1.0
@@ -64,12 +66,15 @@ class Gateway:
             shared=launch.shared,
             auth_required=False,
         )
+        self._reloads = Reloads(self._control.tell)
         self._system: System | None = None
+        self._requests: Requests | None = None
         if account := system_account(options):
             number = self._core.account(account)
             self._core.set_system_account(number)
             info = ServerInfo(options, launch.server_id, self._page.next_message)
             self._system = System(self._core, number, info, self._log)
+            self._requests = Requests(self._system, self._server, self._log, self._reloads)
         self._mesh = Member(self._core, launch, self._log, self._check_ready)
         self._loop.add_reader(self._core.fileno(), self._turn)
         self._loop.add_reader(self._control, self._supervisor_spoke)
@@ -83,6 +88,8 @@ class Gateway:
         for watched in (self._control, self._core):
             self._loop.remove_reader(watched)
         sampling.cancel()
+        if self._requests is not None:
+            self._requests.close()
         if self._system is not None:
             self._system.close()
         self._mesh.close()
@@ -161,6 +168,8 @@ class Gateway:
                 if not self._met:
                     self._met = True
                     self._loop.create_task(self._listen())
+            elif message["op"] == "reloaded":
+                self._reloads.heard(message)
             else:
                 self._reload.obey(message, descriptors)
 

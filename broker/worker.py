@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import os
 import socket
+from itertools import chain
 
 from broker.accounts.names import account_names
 from broker.auth import Authenticator
@@ -27,6 +28,7 @@ from broker.mesh.member import Member
 from broker.monitor.answers import answer
 from broker.protocol.errors import ClosedReason
 from broker.protocol.info import InfoTemplate
+from broker.system.answers import answer as system_answer
 from broker.tls.switch import Tls
 
 LINGER_US = 5000  # how long a turn that found work waits in epoll for more
@@ -72,7 +74,9 @@ class Worker:
                 launch.run_dir,
                 launch.index,
                 launch.serial,
-                lambda request: answer(self._core, request),
+                lambda request: chain(
+                    answer(self._core, request), system_answer(self._core, self._clients, request)
+                ),
                 self._mesh.context,
             )
         for fd in launch.listeners:

@@ -282,7 +282,7 @@ class Children:
                 self._became_ready(child)
             case "fatal":
                 child.last_words = str(message.get("text", ""))
-            case "prepared" | "committed" | "empty" if self.on_message is not None:
+            case "prepared" | "committed" | "empty" | "reload" if self.on_message is not None:
                 self.on_message(child, message)
             case _:
                 self._log.warn(f"{child.name} says what is not understood: {str(message)[:200]}")

@@ -8,6 +8,7 @@ supervisor -> child   {"op":"peers","peers":[[index,serial],...]}   all workers 
                       {"op":"shed","count":n}                       close so many clients: there are more than may be
                       {"op":"lame_duck"}                            accept nobody any more, and tell the clients
                       {"op":"close_clients","pace":s}               close them one by one, one in so many seconds
+                      {"op":"reloaded","id":n,"error":"..."}        what came of the reload that it asked for
                       end of stream                                 the supervisor is dead: exit at once
 child -> supervisor   {"op":"bound"}                                its mesh addresses are listening
                       {"op":"ready"}                                it accepts clients
@@ -15,6 +16,7 @@ child -> supervisor   {"op":"bound"}                                its mesh add
                       {"op":"prepared","id":n,"error":"..."}        it is ready to commit (no error), or cannot
                       {"op":"committed","id":n}                     the new Options are in force
                       {"op":"empty"}                                it has closed its clients
+                      {"op":"reload","id":n}                        (gateway) an operator wants a reload
 """
 
 from __future__ import annotations

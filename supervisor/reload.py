@@ -32,6 +32,7 @@ from supervisor.sinks import Sink
 _LOG_FIELDS: Final = frozenset(("log_file", "log_size_limit", "log_max_num", "syslog", "remote_syslog"))
 
 Load = Callable[[], Loaded]
+Tell = Callable[[str], None]
 
 
 @dataclass(slots=True)
@@ -79,6 +80,8 @@ class Reloads:
         self._attempt: _Attempt | None = None
         self._again = False
         self._number = 0
+        self._askers: list[Tell] = []  # who waits for the end of the attempt
+        self._later: list[Tell] = []  # and of the next one
 
     @property
     def _log(self) -> Log:
@@ -89,15 +92,18 @@ class Reloads:
         """Is one under way?"""
         return self._attempt is not None
 
-    def begin(self) -> None:
-        """The operator wants the file to be read again."""
+    def begin(self, tell: Tell | None = None) -> None:
+        """The operator wants the file to be read again. ``tell`` is told why it could not be done, or nothing."""
+        askers = self._askers if self._attempt is None else self._later
+        if tell is not None:
+            askers.append(tell)
         if self._attempt is not None:
             self._again = True
             return
         reason = self._try()
         if reason:
             self._log.error(f"Failed to reload server configuration: {reason}")
-            self._ended()
+            self._ended(reason)
 
     def heard(self, child: Child, message: Mapping[str, object]) -> None:
         """A child has answered."""
@@ -196,7 +202,7 @@ class Reloads:
                 attempt.sink.close()
             self._attempt = None
             self._log.error(f"Failed to reload server configuration: {attempt.error}")
-            self._ended()
+            self._ended(attempt.error)
         else:
             self._commit(attempt)
 
@@ -221,7 +227,7 @@ class Reloads:
         self._applied(old, attempt.options)
         digest = f" ({attempt.options.config_digest})" if attempt.options.config_digest else ""
         self._log.info(f"Reloaded server configuration{digest}")
-        self._ended()
+        self._ended("")
 
     def _shed(self, limit: int) -> None:
         """Close what is beyond ``max_connections``: of every worker's clients as large a part as it has of all."""
@@ -242,8 +248,11 @@ class Reloads:
             with contextlib.suppress(OSError):
                 self._children.send(child, message)
 
-    def _ended(self) -> None:
+    def _ended(self, error: str) -> None:
         self._children.hold = False
+        askers, self._askers, self._later = self._askers, self._later, []
+        for tell in askers:
+            tell(error)
         if self.on_end is not None:
             self.on_end()
         if self._again:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from supervisor.ports import PortsFile
 
 # The data plane keeps its peers as bits of a 64-bit set; one is left for a peer that is not a worker.
+MAX_ERROR: Final = 8192  # of a message to a child: it must fit a packet
 MAX_WORKERS: Final = 63
 
 
@@ -296,11 +297,27 @@ class Server:
         return f"Serving clients on {self._listeners.address} with {workers}"
 
     def _heard(self, child: Child, message: Mapping[str, object]) -> None:
-        if message.get("op") == "empty":
-            if self._lame_duck is not None:
-                self._lame_duck.gone(child)
+        match message.get("op"):
+            case "empty":
+                if self._lame_duck is not None:
+                    self._lame_duck.gone(child)
+            case "reload":
+                self._reload_asked(child, message.get("id"))
+            case _:
+                self._reloads.heard(child, message)
+
+    def _reload_asked(self, child: Child, number: object) -> None:
+        """A reload that is asked for by a request instead of a signal."""
+
+        def tell(error: str) -> None:
+            if child in self._children.all():
+                self._children.send(child, {"op": "reloaded", "id": number, "error": error[:MAX_ERROR]})
+
+        if self._stopping or self._lame_duck is not None:
+            tell("the server is shutting down")
         else:
-            self._reloads.heard(child, message)
+            self._notifier.reloading()
+            self._reloads.begin(tell)
 
     def _died(self, child: Child) -> None:
         self._reloads.died(child)

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
+from broker.accounts.names import account_names, system_account
 from broker.core import ConnInfo
 from broker.monitor.encode import time_text
 from broker.options import NkeyUser, Options, User
@@ -27,8 +28,17 @@ def request_labels(options: Options, numbers: dict[str, int], server_name: str) 
     return names, where
 
 
+def user_name(user: User | NkeyUser | None, connect: Connect) -> str:
+    """What a client's user is called where it is shown."""
+    if user is not None:
+        return user.nkey if isinstance(user, NkeyUser) else user.name
+    return connect.nkey or connect.user or (_REDACTED if connect.auth_token else "")
+
+
 def sharing_accounts(options: Options) -> frozenset[str]:
-    """The accounts whose clients are shown to services."""
+    """The accounts whose clients are shown to services: all, where there is a system account, which each may ask."""
+    if system_account(options):
+        return frozenset(account_names(options))
     return frozenset(
         account.name for account in options.accounts if any(one.share for one in account.imports)
     )
@@ -37,10 +47,12 @@ def sharing_accounts(options: Options) -> frozenset[str]:
 def identity(known: ConnInfo, connect: Connect, user: User | NkeyUser | None) -> bytes:
     """A client for services that may know who asks: what stands before the account, after it, after the server."""
     first = {"start": time_text(known.start_ns), "host": known.ip, "id": known.cid}
-    label = user.nkey if isinstance(user, NkeyUser) else user.name if user is not None else connect.user
-    if not label and connect.auth_token:
-        label = _REDACTED
-    about = {"user": label, "name": connect.name, "lang": connect.lang, "ver": connect.version}
+    about = {
+        "user": user_name(user, connect),
+        "name": connect.name,
+        "lang": connect.lang,
+        "ver": connect.version,
+    }
     last = {"kind": "Client", "client_type": "nats"}
     return f"{_fields(first)[1:]},\n{_fields(about)}\n{_fields(last)}\n".encode("utf-8", "replace")
 

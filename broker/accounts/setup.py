@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from broker.accounts.automatic import automatic_imports, system_exports
 from broker.accounts.identity import request_labels
 from broker.accounts.names import account_names, system_account
 from broker.core import Core
 from broker.options import Options
 from broker.options.model import GLOBAL_ACCOUNT
-from broker.options.sections import SubjectMapping
+from broker.options.sections import AccountOptions, SubjectMapping
 from broker.options.sharing import matching_export, service_shape, stream_shape
 from broker.options.transforms import Transform, compile_transform, numbered
 
@@ -48,6 +51,7 @@ def _share(core: Core, options: Options, numbers: dict[str, int]) -> None:
                 number = core.service_export(numbers[account.name], streamed, export.response_threshold)
                 known[id(export)] = number
     accounts = {account.name: account for account in options.accounts}
+    _share_system(core, options, numbers, known)
     for account in options.accounts:
         importer = numbers[account.name]
         for one in account.imports:
@@ -60,6 +64,30 @@ def _share(core: Core, options: Options, numbers: dict[str, int]) -> None:
                 core.service_import(
                     importer, exporter, known[id(offer)], service.local, service.target, one.share
                 )
+
+
+def _share_system(core: Core, options: Options, numbers: dict[str, int], known: dict[int, int]) -> None:
+    """What every account may ask the system account."""
+    name = system_account(options)
+    if not name:
+        return
+    own = next((account for account in options.accounts if account.name == name), AccountOptions(name))
+    exports = system_exports(options)
+    for export in exports:
+        known[id(export)] = core.service_export(numbers[name], export.response_type != "single", 0.0)
+    offering = replace(own, exports=[*own.exports, *exports])
+    for one in automatic_imports(options):
+        offer = matching_export(offering, one.found)
+        if offer is not None:
+            shape = service_shape(one.found)
+            core.service_import(
+                numbers[one.importer],
+                numbers[name],
+                known[id(offer)],
+                shape.local,
+                shape.target,
+                one.found.share,
+            )
 
 
 def shares(mapping: SubjectMapping, cluster: str) -> list[tuple[Transform, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from broker.monitor.account_detail import sharing_fields
 from broker.monitor.asked import AccountStatzOptions, AccountzOptions
 from broker.monitor.encode import time_text
 from broker.monitor.query import QueryError
@@ -34,6 +35,7 @@ async def accountz(server: Server, options: AccountzOptions) -> dict[str, Any]:
         "leafnode_connections": 0,
         "client_connections": sums["conns"],
         "subscriptions": sums["subs"],
+        **sharing_fields(server.options, name),
         "name_tag": name,
         "sublist_stats": sublist_stats(sums),
     }

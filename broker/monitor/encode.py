@@ -35,6 +35,31 @@ async def indented_slowly(value: Any) -> str:
     return _escaped("".join(await each(_pieces(value, "\n"), str)))
 
 
+async def compact_slowly(value: Any) -> str:
+    """JSON without white space of what may be long; others have their turn in between."""
+    return _escaped("".join(await each(_compact_pieces(value), str)))
+
+
+def _compact_pieces(value: Any) -> Iterator[str]:
+    """Lists are taken apart, down to the members of members that are lists of objects themselves."""
+    if isinstance(value, dict) and any(isinstance(member, (dict, list)) for member in value.values()):
+        comma = "{"
+        for key, member in value.items():
+            yield f"{comma}{_COMPACT(key)}:"
+            comma = ","
+            yield from _compact_pieces(member)
+        yield "}"
+    elif isinstance(value, list) and any(isinstance(member, (dict, list)) for member in value):
+        comma = "["
+        for member in value:
+            yield comma
+            comma = ","
+            yield from _compact_pieces(member)
+        yield "]"
+    else:
+        yield _COMPACT(_plain_numbers(value))
+
+
 def _escaped(text: str) -> str:
     """What can only be inside a string, as Go writes it. What is not Unicode (a file's bytes) becomes replacement characters."""
     if not text.isascii():

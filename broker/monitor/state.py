@@ -64,7 +64,7 @@ class Server:
         self._page = page
         self._workers = launch.workers
         self._index = launch.index
-        self._supervisor = launch.server_pid
+        self.pid = launch.server_pid  # the supervisor's
         self._tally = Tally()
         self._met = False
         self._usages: dict[int, tuple[float, Usage, float]] = {}  # pid: when, what, percent
@@ -127,7 +127,7 @@ class Server:
 
     def processes(self) -> list[Process]:
         """Every process, and how it is."""
-        found = [Process("supervisor", -1, self._supervisor)]
+        found = [Process("supervisor", -1, self.pid)]
         workers = self.questions.workers()
         for index in range(self._workers):
             serial = workers.get(index, 0)

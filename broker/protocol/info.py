@@ -14,6 +14,7 @@ from broker.options import Options
 from broker.options.gotext import GoError, parse_int, split_host_port
 from broker.protocol.version import API_LEVEL, NATS_VERSION, PROTO, RUNTIME
 
+_LDM: Final = b',"ldm":true'
 _quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -95,12 +96,14 @@ class InfoTemplate:
 
     def enter_lame_duck(self) -> None:
         """From now on every line says that this server is about to go."""
-        self._ldm = b',"ldm":true'
+        self._ldm = _LDM
 
-    def news(self, cid: int, client_ip: str, tls_first: bool = False) -> bytes:
-        """The line for a client that knows all the rest already."""
+    def news(self, cid: int, client_ip: str, tls_first: bool = False, lame_duck: bool = False) -> bytes:
+        """The line for a client that knows all the rest already. ``lame_duck``: it alone is to go."""
         rest = self._limits(cid, tls_first, self._max_payload)
-        return b"".join((self._before, rest, _address(client_ip), self._ldm, self._tail))
+        return b"".join(
+            (self._before, rest, _address(client_ip), _LDM if lame_duck else self._ldm, self._tail)
+        )
 
     def _limits(self, cid: int, tls_first: bool, max_payload: int) -> bytes:
         return b'%b%d,"client_id":%d' % (

@@ -69,6 +69,11 @@ class System:
         if self._running is None:
             self._running = asyncio.get_running_loop().create_task(self._work())
 
+    @property
+    def waiting(self) -> int:
+        """How many messages wait to be handled."""
+        return len(self._waiting)
+
     def close(self) -> None:
         """Forget what waits."""
         self._waiting.clear()
@@ -79,15 +84,15 @@ class System:
         try:
             while self._waiting:
                 handler, message = self._waiting.popleft()
-                await self._handle(handler, message)
+                await self.handle(handler, message)
         finally:
             self._running = None
         if self._dropped:
             self._log.warn(f"{self._dropped} messages to the system account were dropped: too many at a time")
             self._dropped = 0
 
-    async def _handle(self, handler: Handler, message: Message) -> None:
-        """Never raises: a mistake of ours costs the request that met it."""
+    async def handle(self, handler: Handler, message: Message) -> None:
+        """Have a message handled. Never raises: a mistake of ours costs the request that met it."""
         try:
             await handler(message)
         except Exception:

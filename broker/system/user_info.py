@@ -1,0 +1,72 @@
+"""``$SYS.REQ.USER.INFO``: who am I, and what may I do? Asked by clients of any account, answered to them alone.
+
+Who asks is what the data plane says in the header Nats-Request-Info, which no client can write; the rest is known to the
+worker that the client is connected to.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+from broker.monitor.state import Server
+from broker.options import Permissions, SubjectList
+from broker.system.zed import Silence
+
+_INFO: Final = re.compile(rb"\r\nNats-Request-Info:[ \t]*([^\r]*)\r\n")
+
+
+def requester(headers: bytes) -> dict[str, Any]:
+    """What is said of who asks; nothing of a user of the system account who does not come through an import."""
+    found = _INFO.search(headers)
+    try:
+        fields = json.loads(found[1]) if found is not None else {}
+    except ValueError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def text_of(fields: dict[str, Any], name: str) -> str:
+    """A text of the header."""
+    value = fields.get(name)
+    return value if isinstance(value, str) else ""
+
+
+async def user_info(server: Server, headers: bytes) -> dict[str, Any]:
+    """The answer. Raises Silence if the client is not one of ours."""
+    asks = requester(headers)
+    account = text_of(asks, "acc")
+    fields: dict[str, Any] = {"user": text_of(asks, "user"), "account": account}
+    if account:
+        fields["account_name"] = account
+    cid = asks.get("id")
+    if not isinstance(cid, int) or isinstance(cid, bool) or not 0 < cid < 1 << 64:
+        return fields
+    for parts in (await server.questions.ask({"op": "user", "cid": cid})).values():
+        for part in parts:
+            known = json.loads(part)
+            if known.pop("account") == account:
+                return {**fields, **known}
+    raise Silence
+
+
+def permission_fields(permissions: Permissions) -> dict[str, Any]:
+    """A set of permissions as it is shown."""
+    fields: dict[str, Any] = {
+        "publish": _lists(permissions.publish),
+        "subscribe": _lists(permissions.subscribe),
+    }
+    responses = permissions.responses
+    if responses is not None:
+        expires = round(responses.expires * 1e9)
+        fields["responses"] = {"max": responses.max_messages, "ttl": expires}
+    return fields
+
+
+def _lists(subjects: SubjectList) -> dict[str, list[str]]:
+    return {
+        name: list(entries)
+        for name, entries in (("allow", subjects.allow), ("deny", subjects.deny))
+        if entries
+    }
