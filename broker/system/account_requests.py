@@ -42,8 +42,6 @@ async def _info(context: Context, account: str, options: NoOptions) -> Any:
 
 
 async def _statz(context: Context, account: str, options: asked.AccountStatzOptions) -> Any:
-    if account == ALL:
-        raise Silence  # that has a handler of its own
     answer = await accstatz(context.server, replace(options, accounts=(account,)))
     if not answer["account_statz"] and not options.include_unused:
         raise Silence

@@ -24,7 +24,13 @@ _INTEGER: Final = re.compile("-?[0-9]+", re.ASCII)
 _ESCAPES: Final = frozenset(b'"\\/bfnrt')
 _LITERALS: Final = {0x74: b"true", 0x66: b"false", 0x6E: b"null"}
 _HEX: Final = frozenset(b"0123456789abcdefABCDEF")
-_KINDS: Final = {"str": "string", "bool": "bool", "int": "int", "tuple[str, ...]": "[]string"}
+_KINDS: Final = {
+    "str": "string",
+    "bool": "bool",
+    "int": "int",
+    "tuple[str, ...]": "[]string",
+    "str | None": "string",
+}
 _RANGES: Final = {"uint64": (0, (1 << 64) - 1)}
 
 

@@ -66,12 +66,12 @@ class Requests:
         self._actions = Actions(server, reload)
         self._running: set[asyncio.Task[None]] = set()
         self._context = Context(server, lambda: (system.waiting, len(self._running)))
-        for subject, handler in self.table().items():
+        for subject, handler in self.table(system.info.id).items():
             system.on(subject, handler)
 
-    def table(self) -> dict[str, Handler]:
+    def table(self, server_id: str) -> dict[str, Handler]:
         """Every subject, and who has what is published on it."""
-        ping, own = "$SYS.REQ.SERVER.PING", f"$SYS.REQ.SERVER.{self._system.info.id}"
+        ping, own = "$SYS.REQ.SERVER.PING", f"$SYS.REQ.SERVER.{server_id}"
         table: dict[str, Handler] = {ping: self._statsz}
         for start in (ping, own):
             table[f"{start}.STATSZ"] = self._statsz
@@ -114,9 +114,12 @@ class Requests:
         return self._aside(lambda message: self._serve(message, endpoint))
 
     def _of_account(self, name: str) -> Handler:
-        return self._aside(
-            lambda message: self._serve(message, account_requests.of_account(name, _token(message, 3)))
-        )
+        async def serve(message: Message) -> None:
+            account = _token(message, 3)
+            if (name, account) != ("STATZ", account_requests.ALL):  # which has a handler of its own
+                await self._serve(message, account_requests.of_account(name, account))
+
+        return self._aside(serve)
 
     async def _serve(self, message: Message, endpoint: Zed) -> None:
         """The course of most requests: read the body, see whether we are meant, answer."""

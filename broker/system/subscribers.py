@@ -21,7 +21,7 @@ class Wanted:
 
     acc: str = ""
     subject: str = ""
-    queue: str = ""
+    queue: str | None = None
 
 
 _SHAPES: Final[dict[type, Shape]] = {Wanted: shape_of(_TYPE, Wanted)}
@@ -29,13 +29,15 @@ _SHAPES: Final[dict[type, Shape]] = {Wanted: shape_of(_TYPE, Wanted)}
 
 def of_text(account: str, body: bytes) -> Wanted:
     """``subject [queue]``."""
-    words = body.decode("utf-8", "surrogateescape").split(" ")
-    return Wanted(account, words[0], words[1] if len(words) > 1 else "")
+    words = body.strip().decode("utf-8", "surrogateescape").split(" ")
+    return Wanted(account, words[0], words[1] if len(words) > 1 else None)
 
 
 def of_server(body: bytes) -> Wanted:
     """Another server's question; the queue is base64 in it. Raises JsonError."""
     wanted: Wanted = decode(body, f"server.{_TYPE}", _SHAPES)[Wanted]
+    if wanted.queue is None:
+        return wanted
     try:
         queue = base64.b64decode(wanted.queue, validate=True).decode("utf-8", "surrogateescape")
     except binascii.Error:
@@ -45,14 +47,15 @@ def of_server(body: bytes) -> Wanted:
 
 async def count(server: Server, wanted: Wanted) -> int:
     """How many there are on this server."""
-    if not wanted.subject or not wanted.acc:
+    pattern = has_wildcard(wanted.subject)
+    if not wanted.subject or not wanted.acc or (wanted.queue == "" and not pattern):
         return 0
     question = {
         "op": "subscribers",
         "account": wanted.acc,
         "subject": wanted.subject,
-        "queue": wanted.queue,
-        "within": has_wildcard(wanted.subject),
+        "queue": wanted.queue or "",
+        "within": pattern,
     }
     answers = await server.questions.ask(question)
     return sum(int(TOTAL.unpack(parts[-1])[0]) for parts in answers.values() if parts)
