@@ -16,15 +16,14 @@ from broker.monitor.subsz import sublist_stats
 async def accountz(server: Server, options: AccountzOptions) -> dict[str, Any]:
     """The answer. Raises QueryError."""
     name = options.account
-    accounts = await server.accounts(fanout=bool(name))
     fields = server.envelope()
     if not server.options.no_system_account:
         fields["system_account"] = server.system_account
     if not name:
-        return {**fields, "accounts": list(accounts)}
-    if name not in accounts:
+        return {**fields, "accounts": list(await server.accounts())}
+    sums = await server.account(name, fanout=True)
+    if sums is None:
         raise QueryError(f"Account {name} does not exist")
-    sums = accounts[name]
     detail: dict[str, Any] = {"account_name": name, "update_time": time_text(server.loaded_ns)}
     if name == server.system_account:
         detail["is_system"] = True
@@ -44,12 +43,16 @@ async def accountz(server: Server, options: AccountzOptions) -> dict[str, Any]:
 
 async def accstatz(server: Server, options: AccountStatzOptions) -> dict[str, Any]:
     """The answer."""
-    accounts = await server.accounts()
-    names = [name for name in options.accounts if name in accounts] or (() if options.accounts else accounts)
+    if len(options.accounts) == 1:
+        (name,) = options.accounts
+        sums = await server.account(name)
+        accounts = {name: sums} if sums is not None else {}
+    else:
+        accounts = await server.accounts()
     entries = [
         account_stat(name, accounts[name])
-        for name in names
-        if options.include_unused or accounts[name]["conns"]
+        for name in options.accounts or accounts
+        if name in accounts and (options.include_unused or accounts[name]["conns"])
     ]
     return {**server.envelope(), "account_statz": entries}
 

@@ -2,7 +2,7 @@
 
 op        of the request                                   parts
 stats                                                      one JSON object
-accounts  fanout                                           JSON lists of accounts
+accounts  fanout name (empty: all)                         JSON lists of accounts
 select    states sort account cid user want now_ns              total so far (8 bytes) | keys
 records   handles subs                                     records
 subs      account test offset limit                        total so far (8 bytes) | records
@@ -32,7 +32,7 @@ def answer(core: Core, request: Request) -> Iterator[bytes]:
         case "stats":
             yield json.dumps({"pid": os.getpid(), **core.stats()}).encode()
         case "accounts":
-            yield from _accounts(core, bool(request["fanout"]))
+            yield from _accounts(core, request["name"], bool(request["fanout"]))
         case "select":
             account = _account(core, request["account"])
             if account is not None:
@@ -71,7 +71,13 @@ def _account(core: Core, name: str) -> int | None:
     return core.account_id(name) if name else _ANY
 
 
-def _accounts(core: Core, fanout: bool) -> Iterator[bytes]:
+def _accounts(core: Core, name: str, fanout: bool) -> Iterator[bytes]:
+    if name:
+        account = core.account_id(name)
+        info = core.account_info(account, fanout) if account is not None else None
+        if info is not None:
+            yield json.dumps([asdict(info)]).encode()
+        return
     number = 0
     while True:
         some: list[dict[str, Any]] = []

@@ -62,7 +62,7 @@ async def connz(server: Server, options: ConnzOptions) -> dict[str, Any]:
         return _envelope(server, [], 0, offset, limit)
     if options.cid:
         limit = 1
-    if account and account not in await server.accounts():
+    if account and account not in server.known_accounts() and await server.account(account) is None:
         return {**_envelope(server, [], 0, offset, limit), "server_id": "", "connections": None}
     now = time.time_ns()
     selection: Request = {

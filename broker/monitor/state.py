@@ -104,9 +104,19 @@ class Server:
 
     async def accounts(self, fanout: bool = False) -> dict[str, Counter[str]]:
         """The counters of every account that anybody uses, and of the configured ones."""
-        names = [account.name for account in self.options.accounts]
-        accounts: dict[str, Counter[str]] = {name: Counter() for name in self.known_accounts(names)}
-        for parts in (await self.questions.ask({"op": "accounts", "fanout": fanout})).values():
+        return await self._count({name: Counter() for name in self.known_accounts()}, "", fanout)
+
+    async def account(self, name: str, fanout: bool = False) -> Counter[str] | None:
+        """The counters of one account; None: there is none of this name."""
+        known = {name: Counter[str]()} if name in self.known_accounts() else {}
+        return (await self._count(known, name, fanout)).get(name) if name else None
+
+    async def _count(
+        self, accounts: dict[str, Counter[str]], name: str, fanout: bool
+    ) -> dict[str, Counter[str]]:
+        """Add what the workers say of one account, or of all, to ``accounts``."""
+        question = {"op": "accounts", "fanout": fanout, "name": name}
+        for parts in (await self.questions.ask(question)).values():
             for part in parts:
                 for info in json.loads(part):
                     sums = accounts.setdefault(info.pop("name"), Counter())
@@ -115,10 +125,10 @@ class Server:
                     sums["max_fanout"] = most
         return accounts
 
-    def known_accounts(self, names: Iterable[str]) -> list[str]:
+    def known_accounts(self) -> list[str]:
         """The names of all accounts, with those that need no configuration."""
         system = [] if self.options.no_system_account else [self.system_account]
-        return list(dict.fromkeys(["$G", *names, *system]))
+        return list(dict.fromkeys(["$G", *(account.name for account in self.options.accounts), *system]))
 
     @property
     def system_account(self) -> str:

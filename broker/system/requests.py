@@ -185,7 +185,7 @@ class Requests:
         if asked_for != account:
             self._complain("Error unmarshalled account does not match subject")
             return
-        counters = (await self._server.accounts()).get(account)
+        counters = await self._server.account(account)
         if counters is None or not counters["conns"]:
             return
         event: dict[str, Any] = {
@@ -222,7 +222,7 @@ class Requests:
         except JsonError as error:
             self._complain(f"Error unmarshalling account nsubs request message: {error}")
             return
-        if wanted.acc in await self._server.accounts():
+        if await self._server.account(wanted.acc) is not None:
             self._system.answer(message, str(await subscribers.count(self._server, wanted)).encode())
 
     # -- actions --------------------------------------------------------------------------------------------------------
