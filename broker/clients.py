@@ -230,10 +230,7 @@ class Clients:
                 return
             after_pong = self._account_info(event.conn, known, verdict.account)
         if verdict.account in self._sharing:
-            known = self._core.info(event.conn)
-            if known is None:
-                return
-            self._core.identify(event.conn, identity(known, connect, verdict.user))
+            self._core.identify(event.conn, identity(connect, verdict.user))
         self._core.accept(
             event.conn,
             self._accounts[verdict.account],

@@ -331,9 +331,9 @@ class Core:
         if lib.spl_where(self._handle, raw, len(raw)) < 0:
             raise MemoryError
 
-    def identify(self, conn: int, parts: bytes) -> None:
-        """What services that may know it are told of a client."""
-        lib.spl_conn_identity(self._handle, conn, parts, len(parts))
+    def identify(self, conn: int, fields: bytes) -> None:
+        """What services that may know it are told of a client, beyond what its connection shows."""
+        lib.spl_conn_identity(self._handle, conn, fields, len(fields))
 
     def permissions(self, permissions: Permissions) -> Any:
         """A permission set in the data plane; lives as long as the core. Raises MemoryError."""

@@ -124,8 +124,8 @@ void spl_system_account(spl_core *k, int account)
 
 int spl_where(spl_core *k, const char *json, size_t len) { return keep(&k->where, &k->where_len, json, len); }
 
-int spl_conn_identity(spl_core *k, uint64_t handle, const char *parts, size_t len)
+int spl_conn_identity(spl_core *k, uint64_t handle, const char *json, size_t len)
 {
     struct conn *c = conn_by_handle(k, handle);
-    return c ? keep(&c->identity, &c->identity_len, parts, len) : -1;
+    return c ? keep(&c->identity, &c->identity_len, json, len) : -1;
 }

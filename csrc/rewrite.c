@@ -52,20 +52,6 @@ static void copy_headers(struct text *out, const char *p, size_t n)
 
 static void add(struct text *out, const char *s) { text_add(out, s, strlen(s)); }
 
-/* The part with this number of what the owner told about a client: parts end with a line feed. */
-static void identity(struct text *out, const struct conn *c, unsigned part)
-{
-    const char *p = c->identity, *end = p ? p + c->identity_len : p;
-    for (; p && p < end; part--) {
-        const char *lf = memchr(p, '\n', (size_t)(end - p)), *stop = lf ? lf : end;
-        if (!part) {
-            text_add(out, p, (size_t)(stop - p));
-            return;
-        }
-        p = stop + 1;
-    }
-}
-
 /* The moment a connection began, as JSON. */
 static void start_time(struct text *out, int64_t ns)
 {
@@ -82,8 +68,8 @@ static void start_time(struct text *out, int64_t ns)
     add(out, "Z\",");
 }
 
-/* Of a client which never said CONNECT: the owner has told nothing of it, but this much is known. */
-static void stranger(struct text *out, const struct conn *c)
+/* What its connection shows of a client. */
+static void connection(struct text *out, const struct conn *c)
 {
     char ip[48];
     conn_ip(c, ip);
@@ -98,23 +84,22 @@ static void info(struct text *out, const struct core *k, const struct conn *c, c
                  bool where)
 {
     add(out, "Nats-Request-Info: {");
-    bool known = c->identity != NULL;
-    if (share && !known && c->cid) stranger(out, c);
-    if (share) identity(out, c, 0);
+    share = share && c->cid;
+    if (share) connection(out, c);
     add(out, "\"acc\":");
     text_add(out, c->acc->label, c->acc->label_len);
     if (via) {
         add(out, ",\"svc\":");
         text_add(out, via->label, via->label_len);
     }
-    if (share) identity(out, c, 1);
+    if (share && c->identity_len)
+        text_add(out, c->identity, c->identity_len); /* nothing of one that never said CONNECT */
     if (c->rtt_ns) {
         add(out, ",\"rtt\":");
         text_number(out, c->rtt_ns);
     }
     if (share || where) text_add(out, k->where, k->where_len);
-    if (share) identity(out, c, 2);
-    if (share && !known && c->cid) add(out, ",\"kind\":\"Client\",\"client_type\":\"nats\"");
+    if (share) add(out, ",\"kind\":\"Client\",\"client_type\":\"nats\"");
     add(out, "}\r\n\r\n");
 }
 

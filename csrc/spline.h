@@ -125,11 +125,11 @@ int spl_service_import(spl_core *core, int importer, int exporter, int number, c
                        spl_transform *target, int share);
 /* Which account is the system account; to be said before anybody subscribes. */
 void spl_system_account(spl_core *core, int account);
-/* JSON for the header Nats-Request-Info: an account's name; the server (with a comma in front); of a client, what stands before
- * the account, after it, and after the server, each ended by a line feed. 0 or -1. */
+/* JSON for the header Nats-Request-Info: an account's name; the server, and what a client has said of itself (both with a comma in
+ * front). What its connection shows is added by the core. 0 or -1. */
 int spl_account_label(spl_core *core, int account, const char *json, size_t len);
 int spl_where(spl_core *core, const char *json, size_t len);
-int spl_conn_identity(spl_core *core, uint64_t conn, const char *parts, size_t len);
+int spl_conn_identity(spl_core *core, uint64_t conn, const char *json, size_t len);
 /* Permission sets; list: 0 publish allow, 1 publish deny, 2 subscribe allow, 3 subscribe deny. Freed with the core, or when it was
  * dropped and no connection has it any more. */
 spl_perms *spl_perms_new(spl_core *core);

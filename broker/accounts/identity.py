@@ -1,6 +1,6 @@
 """What services are told about who asks: the parts of the header Nats-Request-Info that are known beforehand.
 
-The data plane puts the header of each request together: account, round trip time, and these.
+The data plane puts the header of each request together: what the connection shows, account, round trip time, and these.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from broker.accounts.names import account_names, system_account
-from broker.core import ConnInfo
-from broker.monitor.encode import time_text
 from broker.options import NkeyUser, Options, User
 from broker.protocol.connect import Connect
 
@@ -44,17 +42,15 @@ def sharing_accounts(options: Options) -> frozenset[str]:
     )
 
 
-def identity(known: ConnInfo, connect: Connect, user: User | NkeyUser | None) -> bytes:
-    """A client for services that may know who asks: what stands before the account, after it, after the server."""
-    first = {"start": time_text(known.start_ns), "host": known.ip, "id": known.cid}
+def identity(connect: Connect, user: User | NkeyUser | None) -> bytes:
+    """A client for services that may know who asks: what it has said of itself, which follows the account."""
     about = {
         "user": user_name(user, connect),
         "name": connect.name,
         "lang": connect.lang,
         "ver": connect.version,
     }
-    last = {"kind": "Client", "client_type": "nats"}
-    return f"{_fields(first)[1:]},\n{_fields(about)}\n{_fields(last)}\n".encode("utf-8", "replace")
+    return _fields(about).encode("utf-8", "replace")
 
 
 def _fields(values: Mapping[str, object]) -> str:

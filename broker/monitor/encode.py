@@ -32,12 +32,12 @@ def indented(value: Any) -> str:
 
 async def indented_slowly(value: Any) -> str:
     """The same for a long answer; others have their turn in between."""
-    return _escaped("".join(await each(_pieces(value, "\n"), str)))
+    return "".join(await each(_pieces(value, "\n"), _escaped))
 
 
 async def compact_slowly(value: Any) -> str:
     """JSON without white space of what may be long; others have their turn in between."""
-    return _escaped("".join(await each(_compact_pieces(value), str)))
+    return "".join(await each(_compact_pieces(value), _escaped))
 
 
 def _compact_pieces(value: Any) -> Iterator[str]:
