@@ -12,7 +12,6 @@ All of them are subscriptions in the system account, and in no other: clients of
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from broker.monitor.state import Server
 from broker.system import account_requests, subscribers
 from broker.system.actions import KICK, LDM, Actions, Failure, client_number
 from broker.system.compression import encoded, encoding
+from broker.system.desk import Desk
 from broker.system.envelope import BAD_REQUEST, FAILED, bare, failure, wrapped
 from broker.system.filters import EventFilterOptions, meant
 from broker.system.gojson import JsonError, Shape, decode, shape_of
@@ -35,7 +35,7 @@ from broker.system.system import Handler, System
 from broker.system.user_info import requester, text_of, user_info
 from broker.system.zed import ENDPOINTS, Body, Context, Silence, Zed
 
-AT_ONCE: Final = 16  # requests that are being answered
+AT_ONCE: Final = 16  # requests that are being answered, and as many of those for the state in short
 _CONNS: Final = "io.nats.server.advisory.v1.account_connections"
 _STATSZ_BODY: Final = Body("StatszEventOptions")
 _FILTERS: Final = Body("EventFilterOptions")
@@ -64,54 +64,43 @@ class Requests:
         self._server = server
         self._log = log
         self._actions = Actions(server, reload)
-        self._running: set[asyncio.Task[None]] = set()
-        self._context = Context(server, lambda: (system.waiting, len(self._running)))
+        self._desk = Desk(system, AT_ONCE, log)
+        self._pings = Desk(system, AT_ONCE, log)
+        self._context = Context(server, lambda: (system.waiting + self._desk.waiting, self._desk.busy))
         for subject, handler in self.table(system.info.id).items():
             system.on(subject, handler)
 
     def table(self, server_id: str) -> dict[str, Handler]:
         """Every subject, and who has what is published on it."""
         ping, own = "$SYS.REQ.SERVER.PING", f"$SYS.REQ.SERVER.{server_id}"
-        table: dict[str, Handler] = {ping: self._statsz}
+        table: dict[str, Handler] = {ping: self._pings.serve(self._statsz)}
         for start in (ping, own):
-            table[f"{start}.STATSZ"] = self._statsz
+            table[f"{start}.STATSZ"] = table[ping]
             table[f"{start}.IDZ"] = self._idz
             for name, endpoint in ENDPOINTS.items():
                 table[f"{start}.{name}"] = self._served(endpoint)
-        table[f"{own}.RELOAD"] = self._aside(self._reload)
-        table[f"{own}.KICK"] = self._aside(self._kick)
-        table[f"{own}.LDM"] = self._aside(self._lame_duck)
+        table[f"{own}.RELOAD"] = self._desk.serve(self._reload)
+        table[f"{own}.KICK"] = self._desk.serve(self._kick)
+        table[f"{own}.LDM"] = self._desk.serve(self._lame_duck)
         for name in account_requests.NAMES:
             table[f"$SYS.REQ.ACCOUNT.*.{name}"] = self._of_account(name)
         everyone = Zed(account_requests.STATZ_BODY, account_requests.all_statz)
         table[f"$SYS.REQ.ACCOUNT.{account_requests.ALL}.STATZ"] = self._served(everyone)
-        table["$SYS.REQ.ACCOUNT.*.CONNS"] = self._aside(self._conns)
-        table["$SYS.REQ.ACCOUNT.NSUBS"] = self._aside(self._nsubs)
-        table["$SYS.REQ.USER.*.INFO"] = self._aside(self._user_info)
-        table["$SYS.DEBUG.SUBSCRIBERS"] = self._aside(self._subscribers)
+        table["$SYS.REQ.ACCOUNT.*.CONNS"] = self._desk.serve(self._conns)
+        table["$SYS.REQ.ACCOUNT.NSUBS"] = self._desk.serve(self._nsubs)
+        table["$SYS.REQ.USER.*.INFO"] = self._desk.serve(self._user_info)
+        table["$SYS.DEBUG.SUBSCRIBERS"] = self._desk.serve(self._subscribers)
         return table
 
     def close(self) -> None:
         """Drop what is not answered yet."""
-        for task in self._running:
-            task.cancel()
+        self._desk.close()
+        self._pings.close()
 
     # -- how they are run -----------------------------------------------------------------------------------------------
 
-    def _aside(self, handler: Handler) -> Handler:
-        """Answered while others are; what waits for the workers, or is long, holds up nobody else."""
-
-        async def start(message: Message) -> None:
-            while len(self._running) >= AT_ONCE:
-                await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
-            task = asyncio.get_running_loop().create_task(self._system.handle(handler, message))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
-
-        return start
-
     def _served(self, endpoint: Zed) -> Handler:
-        return self._aside(lambda message: self._serve(message, endpoint))
+        return self._desk.serve(lambda message: self._serve(message, endpoint))
 
     def _of_account(self, name: str) -> Handler:
         async def serve(message: Message) -> None:
@@ -119,7 +108,7 @@ class Requests:
             if (name, account) != ("STATZ", account_requests.ALL):  # which has a handler of its own
                 await self._serve(message, account_requests.of_account(name, account))
 
-        return self._aside(serve)
+        return self._desk.serve(serve)
 
     async def _serve(self, message: Message, endpoint: Zed) -> None:
         """The course of most requests: read the body, see whether we are meant, answer."""

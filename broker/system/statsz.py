@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Any
 
@@ -11,8 +12,7 @@ from broker.monitor.state import Server
 
 async def statsz(server: Server) -> dict[str, Any]:
     """The object."""
-    sums = await server.sums()
-    accounts = await server.accounts()
+    sums, accounts = await asyncio.gather(server.sums(), server.accounts())
     fields: dict[str, Any] = {
         "start": time_text(server.started_ns),
         "mem": server.memory(),

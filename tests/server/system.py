@@ -47,15 +47,16 @@ class Asker:
     """A client that asks, and waits for answers: one question at a time."""
 
     def __init__(self, client: Raw) -> None:
-        self.raw = client.send(b"SUB _INBOX.> 1\r\n").expect_pong()
         self.cid = int(client.info["client_id"])
+        self.inbox = f"_INBOX.{self.cid}"
+        self.raw = client.send(f"SUB {self.inbox}.* 1\r\n".encode()).expect_pong()
         self.server_id = str(client.info["server_id"])
         self._count = 0
 
     def send(self, subject: str, body: str | bytes = b"", headers: bytes = b"") -> str:
         """Send a request; returns its reply subject. ``<id>`` in the subject stands for the server's id."""
         self._count += 1
-        reply = f"_INBOX.{self._count}"
+        reply = f"{self.inbox}.{self._count}"
         where = subject.replace("<id>", self.server_id)
         data = body.encode() if isinstance(body, str) else body
         if headers:

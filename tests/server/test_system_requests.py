@@ -374,7 +374,7 @@ def test_connections(dial: Dial, sys: Asker, app: Asker) -> None:
     (entry,) = sys.data(f"{PING}.CONNZ", f'{{"cid":{app.cid},"auth":true,"subscriptions":true}}')[
         "connections"
     ]
-    assert set(entry["subscriptions_list"]) == {"_INBOX.>", "foo", "bar"}
+    assert set(entry["subscriptions_list"]) == {f"{app.inbox}.*", "foo", "bar"}
     assert (entry["name"], entry["authorized_user"], entry["account"]) == ("app-conn", "app", "APP")
     both = f'{{"cid":{app.cid},"subscriptions":true,"subscriptions_detail":true}}'
     (entry,) = sys.data(f"{PING}.CONNZ", both)["connections"]
