@@ -74,4 +74,5 @@ def _taken(account: AccountOptions | None, system: str, local: str) -> bool:
 
 
 def _is_token(name: str) -> bool:
-    return bool(name) and name not in ("*", ">") and not set(name) & set(". \t\r\n\f\0")
+    """Whether a subject may name it. PING stands for all accounts, which no account may ask about."""
+    return bool(name) and name not in ("*", ">", "PING") and not set(name) & set(". \t\r\n\f\0")

@@ -715,6 +715,21 @@ accounts {
     assert app.ask("dbg", ">").payload == b"3"
 
 
+@pytest.mark.parametrize("name", ["A.B", "*", ">", "PING"])
+def test_names_of_accounts_that_subjects_cannot_hold(dial: Dial, name: str) -> None:
+    """Their clients can ask nothing: what they asked about themselves would be about others."""
+    if dial.kind.real and name == "PING":
+        pytest.skip("that lets it see all accounts")
+    config = f"""accounts {{ "{name}" {{ users: [ {{ user: odd, password: odd }} ] }}
+  "A*" {{ users: [ {{ user: fine, password: fine }} ] }} }}"""
+    odd, fine = asker(dial, config, "odd"), asker(dial, config, "fine")
+    for subject in ("$SYS.REQ.USER.INFO", f"{PING}.CONNZ", f"{ACCOUNT}.PING.CONNZ", f"{ACCOUNT}.PING.STATZ"):
+        odd.nobody(subject)
+    assert fine.data("$SYS.REQ.USER.INFO")["account"] == "A*"
+    assert [entry["cid"] for entry in fine.data(f"{PING}.CONNZ")["connections"]] == [fine.cid]
+    assert [one["acc"] for one in fine.data(f"{ACCOUNT}.PING.STATZ")["account_statz"]] == ["A*"]
+
+
 def test_permissions_hold_for_requests(dial: Dial) -> None:
     config = """accounts { A { users: [
   { user: mute, password: mute, permissions: { publish: nothing } }
