@@ -27,7 +27,7 @@ from broker.options.users import GLOBAL_ACCOUNT
 from broker.protocol.connect import Connect, Meta, decode, encode, is_object, redacted
 from broker.protocol.errors import AUTHORIZATION_VIOLATION, ClosedReason, reason_text
 from broker.protocol.info import InfoTemplate
-from broker.system.user_info import permission_fields
+from broker.system.shown import permission_fields
 
 if TYPE_CHECKING:
     from broker.tls.link import Links

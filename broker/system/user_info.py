@@ -11,7 +11,6 @@ import re
 from typing import Any, Final
 
 from broker.monitor.state import Server
-from broker.options import Permissions, SubjectList
 from broker.system.zed import Silence
 
 _INFO: Final = re.compile(rb"\r\nNats-Request-Info:[ \t]*([^\r]*)\r\n")
@@ -49,24 +48,3 @@ async def user_info(server: Server, headers: bytes) -> dict[str, Any]:
             if known.pop("account") == account:
                 return {**fields, **known}
     raise Silence
-
-
-def permission_fields(permissions: Permissions) -> dict[str, Any]:
-    """A set of permissions as it is shown."""
-    fields: dict[str, Any] = {
-        "publish": _lists(permissions.publish),
-        "subscribe": _lists(permissions.subscribe),
-    }
-    responses = permissions.responses
-    if responses is not None:
-        expires = round(responses.expires * 1e9)
-        fields["responses"] = {"max": responses.max_messages, "ttl": expires}
-    return fields
-
-
-def _lists(subjects: SubjectList) -> dict[str, list[str]]:
-    return {
-        name: list(entries)
-        for name, entries in (("allow", subjects.allow), ("deny", subjects.deny))
-        if entries
-    }
