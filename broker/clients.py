@@ -49,6 +49,7 @@ class Clients:
         "_auth",
         "_core",
         "_generation",
+        "_imports",
         "_info",
         "_links",
         "_log",
@@ -81,7 +82,7 @@ class Clients:
         self._links: Links | None = None
         self._loop = asyncio.get_running_loop()
         self._pool: ThreadPoolExecutor | None = None
-        self._accounts = set_up_accounts(core, options, info.server_name)
+        self._accounts, self._imports = set_up_accounts(core, options, info.server_name)
         self._system = system_account(options)
         self._sharing = sharing_accounts(options)
         self._max_payloads = {account.name: account.limits.max_payload for account in options.accounts}
@@ -229,6 +230,7 @@ class Clients:
             if known is None:
                 return
             after_pong = self._account_info(event.conn, known, verdict.account)
+        self._imports.open(verdict.account)
         if verdict.account in self._sharing:
             self._core.identify(event.conn, identity(connect, verdict.user))
         self._core.accept(
@@ -359,6 +361,7 @@ class Clients:
         if user is None:
             self._core.no_auth(-1, None)
         else:
+            self._imports.open(user.account)
             self._core.no_auth(self._accounts[user.account], self._permission_set(user.permissions))
 
     def _keep_set(

@@ -7,13 +7,12 @@ is all that keeps accounts apart here, so it is made in this one place.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
-from broker.accounts.names import account_names, system_account
+from broker.accounts.names import system_account
 from broker.options import Options
 from broker.options.sections import AccountOptions, Export, Import
-from broker.options.sharing import covers
+from broker.options.sharing import collide, covers
 
 USER_INFO: Final = "$SYS.REQ.USER.INFO"
 _OWN: Final = (  # local subject, in the system account, is the client shown?
@@ -30,14 +29,6 @@ _EXPORTS: Final = (  # what of it is answered by many servers
 )
 
 
-@dataclass(slots=True, frozen=True)
-class Automatic:
-    """One import that nobody has configured."""
-
-    importer: str
-    found: Import
-
-
 def system_exports(options: Options) -> list[Export]:
     """The services that the system account offers by itself: those that it is not said to offer already."""
     own = next((one for one in options.accounts if one.name == system_account(options)), None)
@@ -49,20 +40,25 @@ def system_exports(options: Options) -> list[Export]:
     ]
 
 
-def automatic_imports(options: Options) -> list[Automatic]:
-    """The imports that are added to those of the configuration: none where an account has one of the same local subject from the
-    system account, and none for an account whose name is no token of a subject."""
-    system = system_account(options)
-    if not system:
+def automatic_imports(account: AccountOptions, system: str) -> list[Import]:
+    """The imports that are added to those of the configuration: none where it takes something of the system account by the same
+    name, and none for an account that no subject can name."""
+    if not system or not _is_token(account.name):
         return []
-    configured = {account.name: account for account in options.accounts}
     return [
-        Automatic(name, Import("service", system, target.format(name), to=local, share=share))
-        for name in account_names(options)
-        if _is_token(name)
+        Import("service", system, target.format(account.name), to=local, share=share)
         for local, target, share in _OWN
-        if (name != system or local == USER_INFO) and not _taken(configured.get(name), system, local)
+        if (account.name != system or local == USER_INFO) and not _taken(account, system, local)
     ]
+
+
+def passes_on(account: AccountOptions) -> bool:
+    """Whether other accounts may get at its automatic imports, so that they have to be there without a client of its own."""
+    return any(
+        export.kind == "service" and collide(export.subject, local)
+        for export in account.exports
+        for local, _, _ in _OWN
+    )
 
 
 def _taken(account: AccountOptions | None, system: str, local: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from broker.accounts.automatic import automatic_imports, system_exports
+from broker.accounts.automatic import automatic_imports, passes_on, system_exports
 from broker.accounts.identity import request_labels
 from broker.accounts.names import account_names, system_account
 from broker.core import Core
@@ -15,7 +15,7 @@ from broker.options.sharing import matching_export, service_shape, stream_shape
 from broker.options.transforms import Transform, compile_transform, numbered
 
 
-def set_up_accounts(core: Core, options: Options, server_name: str) -> dict[str, int]:
+def set_up_accounts(core: Core, options: Options, server_name: str) -> tuple[dict[str, int], SystemImports]:
     """Make every account; returns the data plane's numbers of them by name. MemoryError: no room."""
     numbers = {name: core.account(name) for name in account_names(options)}
     core.set_system_account(numbers.get(system_account(options), -1))
@@ -31,19 +31,19 @@ def set_up_accounts(core: Core, options: Options, server_name: str) -> dict[str,
             limits.max_subscriptions,
             limits.max_payload,
         )
-    _share(core, options, numbers)
+    exports = _share(core, options, numbers)
     core.labels(*request_labels(options, numbers, server_name))
     cluster = options.cluster.name if options.cluster is not None else ""
     tables = [(GLOBAL_ACCOUNT, options.mappings), *((one.name, one.mappings) for one in options.accounts)]
     for name, mappings in tables:
         for mapping in mappings:
             core.map_subject(numbers[name], mapping.source, shares(mapping, cluster))
-    return numbers
+    return numbers, SystemImports(core, options, numbers, exports)
 
 
-def _share(core: Core, options: Options, numbers: dict[str, int]) -> None:
-    """Exports and imports, which have been checked."""
-    known: dict[int, int] = {}  # the data plane's number of an export by its identity
+def _share(core: Core, options: Options, numbers: dict[str, int]) -> dict[int, int]:
+    """Exports and imports, which have been checked; returns the numbers of the exports by their identity."""
+    known: dict[int, int] = {}
     for account in options.accounts:
         for export in account.exports:
             if export.kind == "service":
@@ -51,7 +51,6 @@ def _share(core: Core, options: Options, numbers: dict[str, int]) -> None:
                 number = core.service_export(numbers[account.name], streamed, export.response_threshold)
                 known[id(export)] = number
     accounts = {account.name: account for account in options.accounts}
-    _share_system(core, options, numbers, known)
     for account in options.accounts:
         importer = numbers[account.name]
         for one in account.imports:
@@ -64,30 +63,51 @@ def _share(core: Core, options: Options, numbers: dict[str, int]) -> None:
                 core.service_import(
                     importer, exporter, known[id(offer)], service.local, service.target, one.share
                 )
+    return known
 
 
-def _share_system(core: Core, options: Options, numbers: dict[str, int], known: dict[int, int]) -> None:
-    """What every account may ask the system account."""
-    name = system_account(options)
-    if not name:
-        return
-    own = next((account for account in options.accounts if account.name == name), AccountOptions(name))
-    exports = system_exports(options)
-    for export in exports:
-        known[id(export)] = core.service_export(numbers[name], export.response_type != "single", 0.0)
-    offering = replace(own, exports=[*own.exports, *exports])
-    for one in automatic_imports(options):
-        offer = matching_export(offering, one.found)
-        if offer is not None:
-            shape = service_shape(one.found)
-            core.service_import(
-                numbers[one.importer],
-                numbers[name],
-                known[id(offer)],
-                shape.local,
-                shape.target,
-                one.found.share,
-            )
+class SystemImports:
+    """What every account may ask the system account. It is set up with an account's first client: many may never have one."""
+
+    __slots__ = ("_accounts", "_core", "_known", "_numbers", "_offering", "_open", "_system")
+
+    def __init__(self, core: Core, options: Options, numbers: dict[str, int], known: dict[int, int]) -> None:
+        """``known``: the data plane's numbers of the exports in ``options``, by their identity. Raises MemoryError."""
+        self._core = core
+        self._numbers = numbers
+        self._known = known
+        self._system = system_account(options)
+        self._accounts = {account.name: account for account in options.accounts}
+        self._open: set[str] = set()
+        self._offering = AccountOptions(self._system)
+        if self._system:
+            own = self._accounts.get(self._system, self._offering)
+            exports = system_exports(options)
+            for export in exports:
+                streamed = export.response_type != "single"
+                known[id(export)] = core.service_export(numbers[self._system], streamed, 0.0)
+            self._offering = replace(own, exports=[*own.exports, *exports])
+        for account in options.accounts:
+            if passes_on(account):
+                self.open(account.name)
+
+    def open(self, name: str) -> None:
+        """An account is used. Raises MemoryError."""
+        if name in self._open:
+            return
+        self._open.add(name)
+        for found in automatic_imports(self._accounts.get(name) or AccountOptions(name), self._system):
+            offer = matching_export(self._offering, found)
+            if offer is not None:
+                shape, number = service_shape(found), self._known[id(offer)]
+                self._core.service_import(
+                    self._numbers[name],
+                    self._numbers[self._system],
+                    number,
+                    shape.local,
+                    shape.target,
+                    found.share,
+                )
 
 
 def shares(mapping: SubjectMapping, cluster: str) -> list[tuple[Transform, int]]:

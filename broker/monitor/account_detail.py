@@ -28,7 +28,7 @@ def sharing_fields(options: Options, name: str) -> dict[str, Any]:
         )
     account = configured.get(name, AccountOptions(name))
     mappings = [*account.mappings, *(options.mappings if name == "$G" else [])]
-    imports = [*account.imports, *(one.found for one in automatic_imports(options) if one.importer == name)]
+    imports = [*account.imports, *automatic_imports(account, system)]
     fields = {
         "mappings": {mapping.source: _mapping(mapping) for mapping in mappings},
         "exports": [_export(export) for export in account.exports],

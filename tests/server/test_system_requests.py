@@ -715,6 +715,18 @@ accounts {
     assert app.ask("dbg", ">").payload == b"3"
 
 
+def test_automatic_imports_that_are_passed_on(dial: Dial) -> None:
+    """An account without clients offers what it may ask itself: who asks is still who asks."""
+    config = """accounts {
+  MID { exports: [ { service: "$SYS.REQ.USER.INFO" }, { service: "$SYS.REQ.SERVER.PING.CONNZ" } ] }
+  A { users: [ { user: a, password: a } ]
+      imports: [ { service: { account: MID, subject: "$SYS.REQ.USER.INFO" }, to: mid.info, share: true }
+                 { service: { account: MID, subject: "$SYS.REQ.SERVER.PING.CONNZ" }, to: mid.conns } ] } }"""
+    client = asker(dial, config, "a")
+    assert client.data("mid.info") == {"user": "a", "account": "A", "account_name": "A"}
+    assert client.data("mid.conns")["connections"] == []
+
+
 @pytest.mark.parametrize("name", ["A.B", "*", ">", "PING"])
 def test_names_of_accounts_that_subjects_cannot_hold(dial: Dial, name: str) -> None:
     """Their clients can ask nothing: what they asked about themselves would be about others."""

@@ -2,50 +2,57 @@
 
 from __future__ import annotations
 
-from broker.accounts.automatic import automatic_imports, system_exports
+from broker.accounts.automatic import automatic_imports, passes_on, system_exports
 from broker.options import Options
 from broker.options.sections import AccountOptions, Export, Import
 
 
-def locals_of(options: Options, name: str) -> dict[str, str]:
+def locals_of(account: AccountOptions, system: str = "S") -> dict[str, str]:
     """Local subject: that in the system account."""
-    return {one.found.to: one.found.subject for one in automatic_imports(options) if one.importer == name}
+    return {one.to: one.subject for one in automatic_imports(account, system)}
 
 
 def test_every_account_asks_about_itself() -> None:
-    options = Options(accounts=[AccountOptions("A"), AccountOptions("S")], system_account="S")
-    for name in ("$G", "A"):
-        assert locals_of(options, name) == {
+    for name in ("$G", "A", "A*"):
+        assert locals_of(AccountOptions(name)) == {
             "$SYS.REQ.ACCOUNT.PING.CONNZ": f"$SYS.REQ.ACCOUNT.{name}.CONNZ",
             "$SYS.REQ.SERVER.PING.CONNZ": f"$SYS.REQ.ACCOUNT.{name}.CONNZ",
             "$SYS.REQ.ACCOUNT.PING.STATZ": f"$SYS.REQ.ACCOUNT.{name}.STATZ",
             "$SYS.REQ.USER.INFO": f"$SYS.REQ.USER.{name}.INFO",
         }
-    assert locals_of(options, "S") == {"$SYS.REQ.USER.INFO": "$SYS.REQ.USER.S.INFO"}
-    shared = {one.found.subject for one in automatic_imports(options) if one.found.share}
-    assert shared == {f"$SYS.REQ.USER.{name}.INFO" for name in ("$G", "A", "S")}
+    assert locals_of(AccountOptions("S")) == {"$SYS.REQ.USER.INFO": "$SYS.REQ.USER.S.INFO"}
+    shared = [one.subject for one in automatic_imports(AccountOptions("A"), "S") if one.share]
+    assert shared == ["$SYS.REQ.USER.A.INFO"]
 
 
 def test_none_where_there_is_no_system_account() -> None:
-    assert automatic_imports(Options(accounts=[AccountOptions("A")], no_system_account=True)) == []
+    assert automatic_imports(AccountOptions("A"), "") == []
 
 
 def test_what_is_configured_counts() -> None:
-    own = Import("service", "$SYS", "$SYS.REQ.ACCOUNT.B.CONNZ", to="$SYS.REQ.SERVER.PING.CONNZ")
+    own = Import("service", "S", "$SYS.REQ.ACCOUNT.B.CONNZ", to="$SYS.REQ.SERVER.PING.CONNZ")
     other = Import("service", "B", "svc", to="$SYS.REQ.USER.INFO")
-    options = Options(accounts=[AccountOptions("A", imports=[own, other]), AccountOptions("B")])
-    assert set(locals_of(options, "A")) == {
+    assert set(locals_of(AccountOptions("A", imports=[own, other]))) == {
         "$SYS.REQ.ACCOUNT.PING.CONNZ",
         "$SYS.REQ.ACCOUNT.PING.STATZ",
         "$SYS.REQ.USER.INFO",
     }
-    assert len(locals_of(options, "B")) == 4
 
 
 def test_names_that_are_no_token() -> None:
-    names = ["", "*", ">", "PING", "A.B", "a b", "a\tb", "a\r\nb", "a\0b"]
-    options = Options(accounts=[AccountOptions(name) for name in names])
-    assert {one.importer for one in automatic_imports(options)} == {"$G", "$SYS"}
+    for name in ["", "*", ">", "PING", "A.B", "a b", "a\tb", "a\r\nb", "a\0b"]:
+        assert locals_of(AccountOptions(name)) == {}
+
+
+def test_what_is_passed_on() -> None:
+    for subject, passed in (
+        ("$SYS.REQ.USER.INFO", True),
+        ("$SYS.>", True),
+        ("*.REQ.*.*", True),
+        ("svc", False),
+    ):
+        assert passes_on(AccountOptions("A", exports=[Export("service", subject)])) is passed
+        assert not passes_on(AccountOptions("A", exports=[Export("stream", subject)]))
 
 
 def test_exports() -> None:
