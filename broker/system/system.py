@@ -51,8 +51,8 @@ class System:
         return self._core.publish(self._account, subject.encode(), payload, b"", headers)
 
     def answer(self, request: Message, body: object, headers: bytes = b"") -> None:
-        """Answer a request, if it waits for that."""
-        if request.reply:
+        """Answer a request, if it waits for that, and where somebody can listen."""
+        if _is_subject(request.reply):
             payload = body if isinstance(body, bytes) else compact(body).encode()
             self._core.publish(self._account, request.reply, payload, b"", headers)
 
@@ -98,3 +98,9 @@ class System:
         except Exception:
             subject = message.subject.decode(errors="backslashreplace")
             self._log.error(f"internal error while answering {subject}: {traceback.format_exc()}")
+
+
+def _is_subject(text: bytes) -> bool:
+    """Whether a subject may look like this: clients may write what they like for a reply."""
+    tokens = text.split(b".")
+    return all(tokens) and b">" not in tokens[:-1]

@@ -825,6 +825,21 @@ def test_without_a_reply_nothing_is_done(dial: Dial, sys: Asker, app: Asker) -> 
     app.raw.expect_pong()
 
 
+def test_replies_that_are_no_subjects(dial: Dial, sys: Asker, app: Asker) -> None:
+    for reply in ("a..b", ".a", "a.", "a.>.b", ">", "*", "..", "a.*.b"):
+        for subject in (
+            PING,
+            f"{PING}.IDZ",
+            f"{PING}.VARZ",
+            f"{ACCOUNT}.APP.CONNS",
+            "$SYS.DEBUG.SUBSCRIBERS",
+        ):
+            sys.raw.send(f"PUB {subject} {reply} 0\r\n\r\n".encode())
+        for subject in ("$SYS.REQ.USER.INFO", f"{PING}.CONNZ"):
+            app.raw.send(f"PUB {subject} {reply} 0\r\n\r\n".encode())
+    assert sys.ask(f"{PING}.IDZ").json["id"] == sys.server_id  # and the log is clean, as always
+
+
 def test_reload(dial: Dial) -> None:
     """33."""
     server = start(dial.kind, CONFIG)
