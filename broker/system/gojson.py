@@ -1,7 +1,7 @@
 """JSON as Go's decoder reads it: what it accepts, and in its words what is wrong with the rest.
 
-Operators' tools show these texts, so they are nats-server's own. Python's decoder reads what is well formed, once we have made
-sure that it is: the two agree on nothing else.
+Operators' tools show these texts, so they are nats-server's own. Python's decoder reads what is well formed; what it refuses is
+looked at again, for the text.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Final
 from broker.options.gotext import INT64_MAX, INT64_MIN
 
 MAX_DEPTH: Final = 10_000
+MAX_SCANNED: Final = 64 * 1024  # bytes of a body that is looked at again; that is slow
 
 _SPACE: Final = re.compile(rb"[ \t\r\n]*")
 _STRING_RUN: Final = re.compile(rb'[^"\\\x00-\x1f]*')
@@ -46,19 +47,28 @@ class Number(str):
 
 def parse(data: bytes) -> Any:
     """The value: dicts are tuples of (key, value), numbers are ``Number``. Raises JsonError."""
-    _check(data)
     text = data.decode("utf-8", "replace")
     try:
-        return json.loads(text, object_pairs_hook=tuple, parse_int=Number, parse_float=Number)
-    except RecursionError:
-        raise JsonError("exceeded max depth") from None
+        return json.loads(
+            text, object_pairs_hook=tuple, parse_int=Number, parse_float=Number, parse_constant=_refuse
+        )
+    except (ValueError, RecursionError):
+        if len(data) > MAX_SCANNED:
+            raise JsonError("invalid JSON") from None
+    _check(data)
+    raise JsonError("exceeded max depth")  # well formed, but too deep for the library
+
+
+def _refuse(name: str) -> None:
+    """NaN and Infinity are no JSON."""
+    raise ValueError(name)
 
 
 # -- is it well formed? -------------------------------------------------------------------------------------------------
 
 
 def _check(data: bytes) -> None:
-    """Raises JsonError. Not recursive, and never back: its time is in proportion to the length."""
+    """Raises JsonError, unless it is well formed. Not recursive, and never back: its time is in proportion to the length."""
     containers: list[int] = []  # those that are open, by their first character
     at = _value(data, _skip(data, 0), containers)
     while containers:
