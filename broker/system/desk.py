@@ -1,7 +1,8 @@
-"""Requests that take their time are answered aside, some at a time, while others wait in a line of their own.
+"""Requests that take their time are answered aside, some at a time, while others wait.
 
-So neither what waits for a worker that hangs nor what is large holds up the messages behind it. The line is bounded: more than
-that is dropped, as a client would lose it, and the log is told how many.
+So neither what waits for a worker that hangs nor what is large holds up the messages behind it. Every account has a line of its
+own, and the lines take turns: who asks too often delays nobody but itself. The lines are bounded: more than that is dropped, as a
+client would lose it, and the log is told how many.
 """
 
 from __future__ import annotations
@@ -13,27 +14,29 @@ from typing import Final
 from broker.core import Message
 from broker.log import Log
 from broker.system.system import Handler, System
+from broker.system.user_info import requester, text_of
 
 MOST_WAITING: Final = 8192
+MOST_OF_ONE: Final = 1024
+
+_Job = tuple[Handler, Message]
 
 
 class Desk:
-    """One line, and ``at_once`` places where it is served."""
+    """The lines, and ``at_once`` places where they are served."""
 
-    __slots__ = ("_at_once", "_dropped", "_log", "_running", "_system", "_waiting")
+    __slots__ = ("_at_once", "_dropped", "_lines", "_log", "_running", "_system", "waiting")
 
     def __init__(self, system: System, at_once: int, log: Log) -> None:
+        self.waiting = 0  # in all lines
         self._system = system
         self._at_once = at_once
         self._log = log
         self._running: set[asyncio.Task[None]] = set()
-        self._waiting: deque[tuple[Handler, Message]] = deque()
+        self._lines: dict[
+            str, deque[_Job]
+        ] = {}  # by account, in the order of their turns; none of them is empty
         self._dropped = 0
-
-    @property
-    def waiting(self) -> int:
-        """How many wait."""
-        return len(self._waiting)
 
     @property
     def busy(self) -> int:
@@ -41,33 +44,43 @@ class Desk:
         return len(self._running)
 
     def serve(self, handler: Handler) -> Handler:
-        """A handler that only puts messages into the line for this one."""
+        """A handler that only puts messages into a line for this one."""
 
         async def put(message: Message) -> None:
             if len(self._running) < self._at_once:
-                self._start(handler, message)
-            elif len(self._waiting) < MOST_WAITING:
-                self._waiting.append((handler, message))
-            else:
+                self._start((handler, message))
+                return
+            account = text_of(requester(message.headers), "acc")
+            line = self._lines.get(account, ())
+            if self.waiting >= MOST_WAITING or len(line) >= MOST_OF_ONE:
                 self._dropped += 1
+                return
+            self._lines.setdefault(account, deque()).append((handler, message))
+            self.waiting += 1
 
         return put
 
-    def _start(self, handler: Handler, message: Message) -> None:
-        task = asyncio.get_running_loop().create_task(self._system.handle(handler, message))
+    def _start(self, job: _Job) -> None:
+        task = asyncio.get_running_loop().create_task(self._system.handle(*job))
         self._running.add(task)
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        if self._waiting:
-            self._start(*self._waiting.popleft())
+        if self._lines:
+            account, line = next(iter(self._lines.items()))
+            del self._lines[account]
+            self._start(line.popleft())
+            self.waiting -= 1
+            if line:
+                self._lines[account] = line  # behind the others
         elif self._dropped and not self._running:
             self._log.warn(f"{self._dropped} requests to the system account were dropped: too many at a time")
             self._dropped = 0
 
     def close(self) -> None:
         """Drop all that is not answered yet."""
-        self._waiting.clear()
+        self._lines.clear()
+        self.waiting = 0
         for task in self._running:
             task.cancel()

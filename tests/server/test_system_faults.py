@@ -16,6 +16,7 @@ from tests.server.system import Asker
 CONFIG: Final = """accounts {
   $SYS { users: [ { user: sys, password: sys } ] }
   A { users: [ { user: a, password: a } ] }
+  B { users: [ { user: b, password: b } ] }
 }"""
 PING: Final = "$SYS.REQ.SERVER.PING"
 
@@ -73,12 +74,14 @@ def test_a_worker_that_hangs_holds_up_nobody_else(server: Server) -> None:
 
 
 def test_a_flood_of_requests(server: Server) -> None:
-    """Whoever floods may lose answers; others get theirs."""
+    """Whoever floods may lose answers, and delays nobody else: not its operator, nor other accounts."""
     loud = Raw(server.port, timeout=30).hello(user="a", **{"pass": "a"}, headers=True)
     request = b"PUB $SYS.REQ.USER.INFO in 0\r\n\r\nPUB $SYS.REQ.ACCOUNT.PING.CONNZ in 0\r\n\r\n"
+    sys, other = ask_as(server, "sys"), ask_as(server, "b")
     loud.send(request * 10_000)
     loud.expect_pong()
-    sys = ask_as(server, "sys")
+    assert [entry["cid"] for entry in other.data(f"{PING}.CONNZ")["connections"]] == [other.cid]
+    assert set(sys.ask("$SYS.REQ.SERVER.<id>.RELOAD").json) == {"server"}
     assert sys.ask(PING).json["statsz"]["connections"] >= 2
     assert sys.ask(f"{PING}.IDZ").json["id"] == sys.server_id
     server.check(allow="was killed by SIGKILL")
