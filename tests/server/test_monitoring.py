@@ -1,7 +1,7 @@
 """Monitoring over HTTP, line by line of the monitoring sheet's conformance list; the numbers are the list's.
 
 Exceptions: 54 and 55 need programs that cannot be part of this suite: what they decode is compared with nats-server's own
-answers, name by name and type by type, in test_monitoring_fields. 60 waits for the system account.
+answers, name by name and type by type, in test_monitoring_fields. 60 is in test_system_requests.
 """
 
 from __future__ import annotations
