@@ -21,6 +21,9 @@ ffi: Any = _core.ffi
 lib: Any = _core.lib
 
 _ACCOUNT_COUNTERS = [name for name, _ in ffi.typeof("struct spl_account_info").fields[2:]]
+_STATS = [name for name, _ in ffi.typeof("struct spl_stats").fields]
+# Those counters of an account that are in the shared page.
+SHARED_COUNTERS = ("conns", "subs", "in_msgs", "in_bytes", "out_msgs", "out_bytes", "slow_consumers")
 
 
 class EventType(IntEnum):
@@ -33,6 +36,7 @@ class EventType(IntEnum):
     PEER_LOST = 5
     INFO = 6
     MESSAGE = 7
+    GUEST = 8
 
 
 # How long a worker looks for more work before it sleeps. It halves the time of a lone request; between workers that
@@ -130,12 +134,15 @@ class Core:
     """
 
     __slots__ = (
+        "_account",
+        "_conns",
         "_drained",
         "_events",
         "_fed",
         "_handle",
         "_info",
         "_plain",
+        "_record",
         "_wire",
         "drained",
         "plain",
@@ -166,6 +173,9 @@ class Core:
         self._events = ffi.new("struct spl_event **")
         self._info = ffi.new("struct spl_conn_info *")
         self._fed = ffi.new("uint64_t[]", FED_AT_ONCE)
+        self._account = ffi.new("struct spl_account_info *")
+        self._conns = ffi.new("uint32_t *")
+        self._record = ffi.new("char[]", 1024)
         self._wire = self._plain = self._drained = ffi.NULL
         self.wire = self.plain = self.drained = memoryview(b"")
 
@@ -524,11 +534,39 @@ class Core:
         """Every peer's interest is here, and ours is there."""
         return bool(lib.spl_mesh_joined(self._handle))
 
-    def stats(self) -> dict[str, int]:
-        """Counters of this worker, by name."""
+    def mesh_flushed(self) -> bool:
+        """Whatever was sent to peers will reach them, even if we end now."""
+        return bool(lib.spl_mesh_flushed(self._handle))
+
+    def stats(self, worker: int) -> dict[str, int]:
+        """The counters of a worker, by name; those of its predecessors are part of them."""
         s = ffi.new("struct spl_stats *")
-        lib.spl_get_stats(self._handle, s)
-        return {name: int(getattr(s, name)) for name, _ in ffi.typeof("struct spl_stats").fields}
+        lib.spl_get_stats(self._handle, worker, s)
+        return {name: int(getattr(s, name)) for name in _STATS}
+
+    def worker_pid(self, worker: int) -> int:
+        """The process that is or was this worker; 0: there was none yet."""
+        return int(lib.spl_worker_pid(self._handle, worker))
+
+    def account_total(self, place: int) -> dict[str, int]:
+        """What all workers have counted of the account at a place of the shared page."""
+        a = self._account
+        lib.spl_account_total(self._handle, place, a)
+        return {name: int(getattr(a, name)) for name in SHARED_COUNTERS}
+
+    def account_conns(self, worker: int, place: int) -> int:
+        """How many connections a worker has in that account."""
+        lib.spl_account_part(self._handle, worker, place, self._account)
+        return int(self._account.conns)
+
+    def record(self, conn: int) -> tuple[int, bytes]:
+        """A connection, also while CLOSED is being handled, as ``read_records`` takes it (empty: it is gone), and how many its
+        account had here when it had come or gone."""
+        while True:
+            size = lib.spl_conn_record(self._handle, conn, self._conns, self._record, len(self._record))
+            if size <= len(self._record):
+                return self._conns[0], bytes(ffi.buffer(self._record, size))
+            self._record = ffi.new("char[]", 2 * size)
 
     def describe(self, conn: int, user: bytes, about: bytes) -> None:
         """What monitoring shows of a connection beyond its counters. One that is gone, or no memory: forgotten."""

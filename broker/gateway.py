@@ -51,8 +51,6 @@ class Gateway:
         self._control = Control(launch.control, self._log.error)
         self._page = Page(launch.shared, launch.index)
         self._questions = Questions(launch.run_dir)
-        self._server = Server(launch, self._questions, self._page)
-        self._http = HttpServer(Routes(self._server, self._log), self._log)
         self._tls: ssl.SSLContext | None = None
         self._reload = TwoStep(self._build, self._apply, self._control.tell)
         self._met = self._listening = self._ready = False
@@ -66,6 +64,8 @@ class Gateway:
             shared=launch.shared,
             auth_required=False,
         )
+        self._server = Server(launch, self._questions, self._page, self._core)
+        self._http = HttpServer(Routes(self._server, self._log), self._log)
         self._reloads = Reloads(self._control.tell)
         self._system: System | None = None
         self._requests: Requests | None = None

@@ -19,43 +19,37 @@ void account_limits(struct core *k, struct conn *c)
     c->max_payload = payload < 0 ? INT64_MAX : payload;
 }
 
-static _Atomic uint32_t *counter(struct core *k, const struct account *a, uint32_t worker)
+static struct shared_account *counts(struct core *k, const struct account *a, uint32_t worker)
 {
-    return a->place == UINT32_MAX ? NULL : shared_account(k->shared, k->cfg.workers, k->cfg.accounts, worker, a->place);
+    return shared_account(k->shared, k->cfg.workers, k->cfg.accounts, worker, a->place);
 }
 
 /* Count a connection, unless that makes too many: first added, then summed up, so that workers that race cannot both have the
  * last place. */
-static bool enter(struct core *k, struct account *a)
+static bool enter(struct core *k, struct conn *c, struct account *a)
 {
-    _Atomic uint32_t *own = counter(k, a, k->cfg.index);
-    if (own) {
-        atomic_fetch_add(own, 1);
-        uint64_t sum = 0;
-        for (uint32_t i = 0; a->max_conns >= 0 && i < k->cfg.workers; i++) sum += atomic_load(counter(k, a, i));
-        if (a->max_conns >= 0 && sum > (uint64_t)a->max_conns) {
-            atomic_fetch_sub(own, 1);
-            return false;
-        }
-    }
-    a->nconns++;
-    return true;
+    c->acc_conns = atomic_fetch_add(&a->counts->conns, 1) + 1;
+    if (a->place == UINT32_MAX || a->max_conns < 0) return true;
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < k->cfg.workers; i++) sum += atomic_load(&counts(k, a, i)->conns);
+    if (sum <= (uint64_t)a->max_conns) return true;
+    atomic_fetch_sub(&a->counts->conns, 1);
+    return false;
 }
 
-void account_leave(struct core *k, struct conn *c)
+void account_leave(struct conn *c)
 {
     if (!c->open || !c->acc) return;
     c->open = false;
-    c->acc->nconns--;
-    _Atomic uint32_t *own = counter(k, c->acc, k->cfg.index);
-    if (own) atomic_fetch_sub(own, 1);
+    c->acc_conns = atomic_fetch_sub(&c->acc->counts->conns, 1) - 1;
 }
 
 bool account_bind(struct core *k, struct conn *c, struct account *a)
 {
     if (!c->open || c->acc != a) {
-        account_leave(k, c);
-        if (!enter(k, a)) {
+        account_leave(c);
+        if (!enter(k, c, a)) {
+            c->acc = a; /* what it wanted to be in */
             event_log(k, c, 0, "maximum account active connections exceeded");
             conn_error(k, c, "maximum account active connections exceeded", MAX_ACCOUNT_CONNECTIONS);
             return false;
@@ -71,7 +65,10 @@ void spl_account_limits(spl_core *k, int account, uint32_t place, int64_t max_co
 {
     struct account *a = account_get(k, (uint32_t)account);
     if (!a) return;
-    a->place = place < k->cfg.accounts ? place : UINT32_MAX;
+    if (place < k->cfg.accounts) {
+        a->place = place;
+        a->counts = counts(k, a, k->cfg.index);
+    }
     a->max_conns = max_connections, a->max_subs = max_subscriptions, a->max_payload = max_payload;
 }
 

@@ -179,8 +179,8 @@ int conn_add_sub(struct core *k, struct conn *c, struct sub *s)
     }
     sid_put(c->sids, c->sid_cap, s);
     c->nsubs++;
-    c->acc->nsubs++;
-    k->stats.subscriptions++;
+    c->acc->counts->subs++;
+    k->stats->subscriptions++;
     mesh_interest_changed(k, c->acc);
     return 0;
 }
@@ -204,8 +204,8 @@ static void sub_unlink(struct core *k, struct account *a, struct sub *s)
 {
     if (s->shadows) shadows_drop(k, s);
     sublist_remove(a->subs, s);
-    a->nsubs--;
-    k->stats.subscriptions--;
+    a->counts->subs--;
+    k->stats->subscriptions--;
     mesh_interest_changed(k, a);
     if (a->services && a->services->own) service_interest_lost(k, a, s->subject, s->subject_len);
     free(s);
@@ -279,10 +279,10 @@ static void conn_unlink(struct core *k, struct conn *c)
         monitor_count_out(k, c);
         monitor_closed(k, c);
         if (c->acc) conn_drop_subs(k, c);
-        account_leave(k, c);
+        account_leave(c);
         if (c->counted) {
             atomic_fetch_sub(&k->slot->live, 1);
-            k->stats.connections--;
+            k->stats->connections--;
         }
         event_push(k, SPL_CLOSED, c, c->reason, NULL, 0);
     }

@@ -36,6 +36,8 @@ static bool map_shared(struct core *k, const struct spl_config *cfg)
     if (page == MAP_FAILED) return false;
     k->shared = page;
     k->slot = &k->shared->slot[cfg->index];
+    atomic_store(&k->slot->pid, (uint32_t)getpid());
+    k->stats = shared_stats(k->shared, cfg->workers, cfg->accounts, cfg->index);
     return true;
 }
 
@@ -217,7 +219,7 @@ int spl_account(spl_core *k, const char *name, size_t len)
     memcpy(a->name, name, len);
     a->name[len] = 0;
     a->name_len = (uint32_t)len, a->id = n;
-    a->place = UINT32_MAX;
+    a->place = UINT32_MAX, a->counts = &a->own;
     a->max_conns = a->max_subs = a->max_payload = -1;
     sublist_track(a->subs, k->cfg.workers > 1);
     k->accounts[k->naccounts++] = a;
@@ -274,8 +276,8 @@ static bool admit(struct core *k, struct conn *c)
     if (c->admitted) return true;
     if (!server_full(k)) return c->admitted = true;
     atomic_fetch_sub(&k->slot->live, 1);
-    k->stats.connections--;
-    k->stats.refused++;
+    k->stats->connections--;
+    k->stats->refused++;
     c->counted = false;
     conn_error(k, c, "maximum connections exceeded", MAX_CONNECTIONS);
     return false;
@@ -402,4 +404,13 @@ void spl_close_clients(spl_core *k, uint32_t reason)
 
 void spl_set_trace(spl_core *k, int debug, int trace) { k->debug = debug, k->trace = trace; }
 
-void spl_get_stats(const spl_core *k, struct spl_stats *out) { *out = k->stats; }
+void spl_get_stats(const spl_core *k, uint32_t worker, struct spl_stats *out)
+{
+    memset(out, 0, sizeof *out);
+    if (worker <= k->cfg.workers) *out = *shared_stats(k->shared, k->cfg.workers, k->cfg.accounts, worker);
+}
+
+uint32_t spl_worker_pid(const spl_core *k, uint32_t worker)
+{
+    return worker <= k->cfg.workers ? atomic_load(&k->shared->slot[worker].pid) : 0;
+}

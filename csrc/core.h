@@ -85,8 +85,7 @@ struct account {
     bool dirty_queued;                        /* in core->dirty_accounts */
     uint32_t place;                           /* of its counters in the shared page, UINT32_MAX: none */
     int64_t max_conns, max_subs, max_payload; /* -1: no limit */
-    uint64_t in_msgs, in_bytes, nsubs, nconns, slow_consumers;
-    uint64_t out_msgs, out_bytes;
+    struct shared_account *counts, own;       /* counts: in the shared page, or own if it has no place there */
 };
 
 /* A connection whose bytes on the wire are its owner's business (feed.c). */
@@ -160,7 +159,8 @@ struct conn {
     uint32_t identity_len;
     char *meta, *cookie, *after_pong;
     /* for monitoring */
-    int64_t start_ns; /* since 1970 */
+    int64_t start_ns, stop_ns; /* since 1970 */
+    uint32_t acc_conns;        /* of its account, here, when it had come or gone */
     uint64_t pinged_ns, rtt_ns, stalled, unsent;
     char *about; /* user_len bytes of user, then what spl_conn_describe was given */
     uint32_t user_len, about_len;
@@ -270,7 +270,7 @@ struct core {
     struct account **dirty_accounts;
     uint32_t ndirty_accounts;
     struct control *control, *control_last, *control_taken;
-    struct spl_stats stats;
+    struct spl_stats *stats; /* in the shared page */
     /* monitoring: connections that are gone, numbered in the order of closing */
     struct closed **ring;
     uint32_t ring_cap;
@@ -365,7 +365,7 @@ void timer_soon(struct core *k); /* make the next turn come at once */
 
 /* account.c */
 bool account_bind(struct core *k, struct conn *c, struct account *a); /* false: it is full; the client was told */
-void account_leave(struct core *k, struct conn *c);
+void account_leave(struct conn *c);
 void account_limits(struct core *k, struct conn *c); /* what holds for c: the least of all limits */
 
 /* core.c */

@@ -416,7 +416,7 @@ void deliver_from_peer(struct core *k, struct message *m, const char *queues, ui
             if (!others) break;
             int p = group_peer(k, g, m, random_below(k, others), except);
             if (p >= 0) {
-                k->stats.mesh_forwarded++;
+                k->stats->mesh_forwarded++;
                 mesh_send(k, (uint32_t)p, m, &g, 1, true, except);
             }
             break;

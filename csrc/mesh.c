@@ -249,7 +249,7 @@ void mesh_flush_interest(struct core *k)
         return;
     }
     k->batch_seq = seq;
-    k->stats.interest_batches++;
+    k->stats->interest_batches++;
 }
 
 static void snapshot_interest(void *arg, const char *s, size_t n, const char *q, size_t nq, uint32_t weight,
@@ -429,7 +429,7 @@ static int control(struct core *k, const char *data, size_t len)
     }
     int rc = apply_records(k, p, data + sizeof h, data + len, h.count);
     if (rc < 0 || h.base != p->seen || p->digest != h.digest) {
-        k->stats.interest_drift++;
+        k->stats->interest_drift++;
         p->synced = false;
         send_small(k, h.from, CTL_RESYNC, h.seq);
         return rc < 0 ? rc : 1;
@@ -451,6 +451,15 @@ int spl_mesh_joined(const spl_core *k)
     for (uint64_t left = k->peers_up; left; left &= left - 1) {
         const struct peer *p = &k->peers[__builtin_ctzll(left)];
         if (!p->synced || !p->acknowledged || p->conn->fd < 0) return 0;
+    }
+    return 1;
+}
+
+int spl_mesh_flushed(const spl_core *k)
+{
+    for (uint64_t left = k->peers_up; left; left &= left - 1) {
+        const struct conn *c = k->peers[__builtin_ctzll(left)].conn;
+        if (c && output_pending(c)) return 0;
     }
     return 1;
 }
@@ -663,7 +672,7 @@ void mesh_send(struct core *k, uint32_t peer, const struct message *m, struct ma
         memcpy(w + m->head_len, m->body, m->body_len);
     }
     p->conn->wp = w + m->head_len + m->body_len;
-    k->stats.mesh_out++;
+    k->stats->mesh_out++;
 }
 
 static size_t hello(struct core *k, struct conn *c, const struct rec *r, const char *buf, size_t n)
@@ -760,7 +769,7 @@ size_t mesh_parse(struct core *k, struct conn *c, const char *buf, size_t n)
                             .with_headers = r.flags & REC_HEADERS,
                             .way = r.flags & REC_CROSSED ? &crossed : NULL,
                             .joined = true};
-        k->stats.mesh_in++;
+        k->stats->mesh_in++;
         deliver_from_peer(k, &m, queues, r.nqueues, r.flags & REC_QUEUE_ONLY, r.tried);
         at += r.len;
         if (unlikely(k->stall_ms)) { /* the producers over there slow down when this stream fills */
@@ -768,7 +777,7 @@ size_t mesh_parse(struct core *k, struct conn *c, const char *buf, size_t n)
                 c->stalled_ms += k->stall_ms;
                 c->hold |= HOLD_STALL;
                 c->resume_at = k->now + k->stall_ms;
-                k->stats.stalls++;
+                k->stats->stalls++;
                 timer_set(k, c);
             }
             k->stall_ms = 0;

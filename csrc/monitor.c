@@ -142,9 +142,25 @@ static bool ring_room(struct core *k)
     return true;
 }
 
+size_t spl_conn_record(spl_core *k, uint64_t handle, uint32_t *conns, char *buf, size_t cap)
+{
+    uint32_t i = (uint32_t)handle;
+    if (i >= k->cap_conns || !k->conns[i] || k->conns[i]->gen != (uint32_t)(handle >> 32)) return 0;
+    const struct conn *c = k->conns[i];
+    size_t size = conn_record_size(c);
+    *conns = c->acc_conns;
+    if (size > cap) return size;
+    clock_compare(k);
+    conn_record(k, c, buf);
+    struct spl_conn_record *r = (struct spl_conn_record *)(void *)buf;
+    if (c->closed) r->stop_ns = c->stop_ns, r->reason = c->reason;
+    return size;
+}
+
 /* Remember a client that is being unlinked and still has its subscriptions. Without memory it is forgotten. */
 void monitor_closed(struct core *k, struct conn *c)
 {
+    c->stop_ns = clock_real_ns();
     if (!k->cfg.max_closed || !ring_room(k)) return;
     size_t size = conn_record_size(c), subs = 0;
     for (uint32_t i = 0; c->acc && i < c->sid_cap && subs < CLOSED_SUBS; i++)
@@ -155,8 +171,8 @@ void monitor_closed(struct core *k, struct conn *c)
     conn_record(k, c, (char *)&e->head);
     e->account = c->acc ? c->acc->id : UINT32_MAX;
     e->subs_len = (uint32_t)subs;
-    e->head.stop_ns = clock_real_ns();
-    if (e->head.stop_ns < e->head.last_ns) e->head.stop_ns = e->head.last_ns; /* the clock was set */
+    if (c->stop_ns < e->head.last_ns) c->stop_ns = e->head.last_ns; /* the clock was set */
+    e->head.stop_ns = c->stop_ns;
     e->head.reason = c->reason;
     if (c->unsent) e->head.pending = c->unsent;
     char *to = (char *)&e->head + size;
@@ -200,8 +216,8 @@ void monitor_count_out(struct core *k, struct conn *c)
     if (!msgs) return;
     c->summed_msgs = c->out_msgs, c->summed_bytes = c->out_bytes;
     c->last_active = k->now;
-    k->stats.out_msgs += msgs, k->stats.out_bytes += bytes;
-    if (c->acc) c->acc->out_msgs += msgs, c->acc->out_bytes += bytes;
+    k->stats->out_msgs += msgs, k->stats->out_bytes += bytes;
+    if (c->acc) c->acc->counts->out_msgs += msgs, c->acc->counts->out_bytes += bytes;
 }
 
 /* ---- which connections ---- */
@@ -392,6 +408,29 @@ size_t spl_subs(spl_core *k, struct spl_subs *q, char *buf, size_t cap)
     return (size_t)(to - buf);
 }
 
+static void add_counts(struct spl_account_info *to, const struct shared_account *a)
+{
+    to->conns += atomic_load(&a->conns), to->subs += atomic_load(&a->subs), to->slow_consumers += a->slow_consumers;
+    to->in_msgs += a->in_msgs, to->in_bytes += a->in_bytes, to->out_msgs += a->out_msgs, to->out_bytes += a->out_bytes;
+}
+
+int spl_account_part(const spl_core *k, uint32_t worker, uint32_t place, struct spl_account_info *out)
+{
+    memset(out, 0, sizeof *out);
+    if (place >= k->cfg.accounts || worker >= k->cfg.workers) return -1;
+    add_counts(out, shared_account(k->shared, k->cfg.workers, k->cfg.accounts, worker, place));
+    return 0;
+}
+
+int spl_account_total(const spl_core *k, uint32_t place, struct spl_account_info *out)
+{
+    memset(out, 0, sizeof *out);
+    if (place >= k->cfg.accounts) return -1;
+    for (uint32_t i = 0; i < k->cfg.workers; i++)
+        add_counts(out, shared_account(k->shared, k->cfg.workers, k->cfg.accounts, i, place));
+    return 0;
+}
+
 int spl_account_get(spl_core *k, uint32_t id, int fanout, struct spl_account_info *out)
 {
     memset(out, 0, sizeof *out);
@@ -400,8 +439,7 @@ int spl_account_get(spl_core *k, uint32_t id, int fanout, struct spl_account_inf
     struct sublist_stats s;
     sublist_stats(a->subs, &s);
     out->name = a->name, out->name_len = a->name_len;
-    out->conns = a->nconns, out->subs = a->nsubs, out->slow_consumers = a->slow_consumers;
-    out->in_msgs = a->in_msgs, out->in_bytes = a->in_bytes, out->out_msgs = a->out_msgs, out->out_bytes = a->out_bytes;
+    add_counts(out, a->counts);
     out->inserts = s.inserts, out->removes = s.removes, out->matches = s.matches, out->cache_hits = s.cache_hits;
     out->cache_entries = s.cache_entries;
     if (fanout) sublist_fanout(a->subs, &out->max_fanout, &out->sum_fanout);

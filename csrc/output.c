@@ -93,8 +93,8 @@ void output_discard(struct core *k, struct conn *c)
 
 static void slow_consumer(struct core *k, struct conn *c, uint32_t reason)
 {
-    k->stats.slow_consumers++;
-    if (c->acc) c->acc->slow_consumers++;
+    k->stats->slow_consumers++;
+    if (c->acc) c->acc->counts->slow_consumers++;
     /* nats-server's words, then what it does not say. */
     char why[160];
     if (reason == SLOW_CONSUMER_PENDING)

@@ -237,7 +237,7 @@ static inline bool at_barrier(struct core *k, struct conn *c)
     c->hold |= HOLD_BARRIER;
     c->next_waiting = k->at_barrier;
     k->at_barrier = c;
-    k->stats.barrier_waits++;
+    k->stats->barrier_waits++;
     return true;
 }
 
@@ -439,7 +439,7 @@ static inline void after_publish(struct core *k, struct conn *c)
             c->stalled_ms += k->stall_ms;
             c->hold |= HOLD_STALL;
             c->resume_at = k->now + k->stall_ms;
-            k->stats.stalls++;
+            k->stats->stalls++;
             c->stalled++;
             timer_set(k, c);
         }
@@ -462,7 +462,9 @@ static bool first_verb_allowed(struct core *k, struct conn *c)
 {
     if (k->no_auth_acc) {
         conn_set_permissions(c, k->no_auth_perms);
-        return account_bind(k, c, k->no_auth_acc);
+        if (!account_bind(k, c, k->no_auth_acc)) return false;
+        event_push(k, SPL_GUEST, c, 0, NULL, 0);
+        return !c->closed;
     }
     conn_error(k, c, "Authorization Violation", AUTHENTICATION_FAILURE);
     return false;
@@ -597,8 +599,8 @@ size_t client_parse(struct core *k, struct conn *c, const char *buf, size_t n)
     if (unlikely(c->pongs_owed)) pongs_now(k, c, n, used == n);
     if (c->in_msgs != msgs) {
         c->last_in = c->last_active = k->now;
-        c->acc->in_msgs += c->in_msgs - msgs, c->acc->in_bytes += c->in_bytes - bytes;
-        k->stats.in_msgs += c->in_msgs - msgs, k->stats.in_bytes += c->in_bytes - bytes;
+        c->acc->counts->in_msgs += c->in_msgs - msgs, c->acc->counts->in_bytes += c->in_bytes - bytes;
+        k->stats->in_msgs += c->in_msgs - msgs, k->stats->in_bytes += c->in_bytes - bytes;
     }
     return used;
 }

@@ -103,8 +103,8 @@ static void begin_client(struct core *k, int fd, const struct sockaddr_storage *
     c->hold = HOLD_START;
     c->start_ns = clock_real_ns();
     c->last_active = k->now;
-    k->stats.total_connections++;
-    k->stats.connections++;
+    k->stats->total_connections++;
+    k->stats->connections++;
     atomic_fetch_add(&k->slot->live, 1);
     c->counted = true;
     reactor_watch(k, c);
@@ -142,7 +142,7 @@ static bool hand_over(struct core *k, uint32_t worker, int fd)
     atomic_fetch_add(&k->shared->slot[worker].inflight, 1);
     if (sendmsg(k->handoff[worker], &m, MSG_DONTWAIT | MSG_NOSIGNAL) == 1) {
         close(fd);
-        k->stats.accepted_for_others++;
+        k->stats->accepted_for_others++;
         return true;
     }
     atomic_fetch_sub(&k->shared->slot[worker].inflight, 1);

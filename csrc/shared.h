@@ -1,23 +1,27 @@
-/* The page that all processes of one server share: connection numbers and who is how loaded.
+/* The page that all processes of one server share: connection numbers, who is how loaded, and what has been counted.
  *
  *   offset 0   next_cid, limits of the layout
  *   offset 64 * (1 + i)   slot of worker i, written by worker i alone, but for
  *                         `inflight` (sockets handed to it that it has not taken yet: any worker adds, it subtracts)
  *                         `accepting`, `live`: zeroed by the supervisor when the worker has died
  *
- *   behind the slots      a row for each worker: how many connections it has in each account (by place), 4 bytes each, the row
- *                         rounded up to 64 bytes; zeroed by the supervisor when the worker has died
+ *   behind the slots      a row for each worker: its counters (struct spl_stats, in 192 bytes), then those of each account (by
+ *                         place). A worker that is started again counts on where the dead one was; what is counted up and
+ *                         down (connections, subscriptions) is zeroed by the supervisor when the worker has died
  *
  * A limit over all workers is kept exact by adding to one's own slot first and then summing all: two workers that race for the last
  * place may both step back, but never both take it.
  */
 #ifndef SPLINE_SHARED_H
 #define SPLINE_SHARED_H
+#include "spline.h"
 #include <stdatomic.h>
 #include <stdint.h>
 
+#define SHARED_STATS 192
+
 struct shared_slot {
-    _Atomic uint32_t accepting, live, inflight, spare;
+    _Atomic uint32_t accepting, live, inflight, pid;
     _Atomic uint64_t beat_ms; /* CLOCK_MONOTONIC */
     uint8_t pad[40];
 };
@@ -28,18 +32,38 @@ struct shared_page {
     uint8_t pad[40];
     struct shared_slot slot[];
 };
-static inline uint64_t shared_row_bytes(uint32_t accounts) { return ((uint64_t)accounts * 4 + 63) & ~63ull; }
+struct shared_account {
+    _Atomic uint32_t conns, subs;
+    uint64_t in_msgs, in_bytes, out_msgs, out_bytes,
+        slow_consumers; /* written by one worker: a word is never half written */
+    uint8_t pad[16];
+};
+static inline uint64_t shared_row_bytes(uint32_t accounts)
+{
+    return SHARED_STATS + (uint64_t)accounts * sizeof(struct shared_account);
+}
 static inline uint64_t shared_bytes(uint32_t workers, uint32_t accounts)
 {
     return sizeof(struct shared_page) + (workers + 1ull) * (sizeof(struct shared_slot) + shared_row_bytes(accounts));
 }
-/* The number of connections that a worker has in the account at `place` (less than `accounts`). */
-static inline _Atomic uint32_t *shared_account(struct shared_page *p, uint32_t workers, uint32_t accounts,
-                                               uint32_t worker, uint32_t place)
+static inline char *shared_row(struct shared_page *p, uint32_t workers, uint32_t accounts, uint32_t worker)
 {
-    char *rows = (char *)&p->slot[workers + 1]; /* one is the gateway's */
-    return (_Atomic uint32_t *)(void *)(rows + worker * shared_row_bytes(accounts)) + place;
+    return (char *)&p->slot[workers + 1] + worker * shared_row_bytes(accounts); /* one is the gateway's */
 }
+static inline struct spl_stats *shared_stats(struct shared_page *p, uint32_t workers, uint32_t accounts,
+                                             uint32_t worker)
+{
+    return (struct spl_stats *)(void *)shared_row(p, workers, accounts, worker);
+}
+/* What a worker has counted of the account at `place` (less than `accounts`). */
+static inline struct shared_account *shared_account(struct shared_page *p, uint32_t workers, uint32_t accounts,
+                                                    uint32_t worker, uint32_t place)
+{
+    char *first = shared_row(p, workers, accounts, worker) + SHARED_STATS;
+    return (struct shared_account *)(void *)first + place;
+}
+_Static_assert(sizeof(struct spl_stats) <= SHARED_STATS, "they have room");
+_Static_assert(sizeof(struct shared_account) == 64, "the supervisor knows this layout");
 _Static_assert(sizeof(struct shared_slot) == 64, "the supervisor knows this layout");
 _Static_assert(sizeof(struct shared_page) == 64, "the supervisor knows this layout");
 #endif

@@ -44,7 +44,8 @@ enum spl_event_type {
     SPL_LOG,          /* data: text about the connection, reason: 0 error, 1 debug, 2 trace, 3 warning, 4 info */
     SPL_PEER_LOST,    /* the stream to peer `reason` broke */
     SPL_INFO,         /* INFO came from a client (data: its JSON); answer with spl_conn_resume or spl_conn_reject */
-    SPL_MESSAGE       /* for a subscription of the server's own: reason is its tag */
+    SPL_MESSAGE,      /* for a subscription of the server's own: reason is its tag */
+    SPL_GUEST         /* a client whose first verb was not CONNECT was bound to the user of spl_no_auth */
 };
 
 struct spl_parts { /* of a message; headers: the whole block with its blank line, or none */
@@ -210,9 +211,12 @@ void spl_peer_down(spl_core *core, uint32_t peer, uint32_t serial);
 int spl_control_next(spl_core *core, uint32_t *peer, const char **data, size_t *len); /* 1 or 0 (none) */
 /* 0; 1: the peer's interest as we knew it had drifted from the truth (a snapshot is under way); -1: malformed */
 int spl_control(spl_core *core, const char *data, size_t len);
-int spl_mesh_joined(const spl_core *core); /* every peer's interest is here, and ours is there */
+int spl_mesh_joined(const spl_core *core);  /* every peer's interest is here, and ours is there */
+int spl_mesh_flushed(const spl_core *core); /* all messages to peers are in the kernel's hands */
 
-void spl_get_stats(const spl_core *core, struct spl_stats *out);
+/* What a worker (or the gateway) has counted, with what its predecessors had; its process id. */
+void spl_get_stats(const spl_core *core, uint32_t worker, struct spl_stats *out);
+uint32_t spl_worker_pid(const spl_core *core, uint32_t worker);
 
 /* Monitoring. Each call does a bounded amount of work; positions say where to go on and begin as zeros. A position stays valid
  * while connections come and go. Records are told in one buffer, `size` bytes from one to the next, their texts behind them. */
@@ -275,6 +279,10 @@ int spl_conn_describe(spl_core *core, uint64_t conn, const char *user, size_t us
 size_t spl_records(spl_core *core, const uint64_t *handles, uint32_t n, int subs, struct spl_place *at, char *buf,
                    size_t cap);
 
+/* The record of one connection, also while its SPL_CLOSED is being handled; *conns: how many connections its account had here after
+ * it had come or gone. Returns the record's size, which is in `buf` (8-aligned) if it has room for it; 0: the connection is gone. */
+size_t spl_conn_record(spl_core *core, uint64_t conn, uint32_t *conns, char *buf, size_t cap);
+
 struct
     spl_subs { /* the subscriptions of an account (-1: all) that match the subject `test` (if any), or, if it is a pattern and
                    * `within` is set, ask for no more than it does; in a queue group, if one is named */
@@ -300,6 +308,10 @@ struct spl_account_info {
 int spl_account_find(const spl_core *core, const char *name, size_t len);
 /* 0, or -1: there is no account with this id, nor with a higher one. */
 int spl_account_get(spl_core *core, uint32_t id, int fanout, struct spl_account_info *out);
+/* What all workers have counted of the account at `place` of the shared page. 0, or -1: there is no such place. */
+int spl_account_total(const spl_core *core, uint32_t place, struct spl_account_info *out);
+/* The same of one worker. */
+int spl_account_part(const spl_core *core, uint32_t worker, uint32_t place, struct spl_account_info *out);
 
 /* Up to SPL_SNAPPY_DATA bytes as a chunk of Snappy's framing format. Its length; `out` must have room for SPL_SNAPPY_ROOM. */
 enum { SPL_SNAPPY_DATA = 65536, SPL_SNAPPY_ROOM = 8 + 32 + 65536 + 65536 / 6 };

@@ -92,7 +92,7 @@ static void ping_tick(struct core *k, struct conn *c)
     c->ping_at = k->now + k->cfg.ping_interval;
     if (recent && !first) return;
     if (c->pings_out + 1u > k->cfg.ping_max) {
-        k->stats.stale_connections++;
+        k->stats->stale_connections++;
         conn_error(k, c, "Stale Connection", STALE_CONNECTION);
         return;
     }

@@ -3,11 +3,12 @@
     offset 0              next client id (the workers'), and others' numbers
     offset 64 * (1 + i)   slot of worker i:  u32 accepting @0  u32 live @4  u32 inflight @8  u64 beat_ms @16
 
-    behind the slots      a row of counters for each worker, 4 bytes for each account, in whole slots
+    behind the slots      a row for each worker: its own counters (u64 connections @0, subscriptions @16) in 192 bytes, then for
+                          each account a slot of counters: u32 connections @0, u32 subscriptions @4
 
-The layout is that of csrc/shared.h. The supervisor reads the heartbeats and clears ``accepting``, ``live``
-and the counters of the dead; a page that it made starts as zeros. Times are milliseconds of CLOCK_MONOTONIC, which all
-processes agree on.
+The layout is that of csrc/shared.h. The supervisor reads the heartbeats and clears ``accepting``, ``live``, and what the dead
+had of connections and subscriptions (what they had counted stays counted); a page that it made starts as zeros. Times
+are milliseconds of CLOCK_MONOTONIC, which all processes agree on.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Final
 
 SLOT_BYTES: Final = 64
 _BEAT_OFFSET: Final = 16
+_STATS_BYTES: Final = 192
+_GAUGES: Final = (0, 2)  # words of a row
 
 
 class SharedPage:
@@ -31,7 +34,7 @@ class SharedPage:
 
     def __init__(self, workers: int, accounts: int = 0) -> None:
         """OSError: out of descriptors or memory."""
-        row = -(-4 * accounts // SLOT_BYTES) * SLOT_BYTES
+        row = _STATS_BYTES + SLOT_BYTES * accounts
         self._rows, self._row = SLOT_BYTES // 8 * (1 + workers), row // 8
         size = SLOT_BYTES * (1 + workers) + row * workers
         self.descriptor = os.memfd_create("spline-shared", os.MFD_CLOEXEC)
@@ -56,8 +59,8 @@ class SharedPage:
         """Worker ``index`` is dead: it accepts nothing and holds no clients."""
         self._words[self._word(index)] = 0
         first = self._rows + self._row * index
-        for word in range(first, first + self._row):
-            self._words[word] = 0
+        for word in (*_GAUGES, *range(_STATS_BYTES // 8, self._row, SLOT_BYTES // 8)):
+            self._words[first + word] = 0
 
     def close(self) -> None:
         """Give the memory and the descriptor back."""

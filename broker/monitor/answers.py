@@ -1,7 +1,6 @@
 """What a worker answers to collect-requests, one bounded step at a time.
 
 op        of the request                                   parts
-stats                                                      one JSON object
 accounts  fanout name (empty: all)                         JSON lists of accounts
 select    states sort account cid user want now_ns              total so far (8 bytes) | keys
 records   handles subs                                     records
@@ -11,7 +10,6 @@ subs      account test offset limit                        total so far (8 bytes
 from __future__ import annotations
 
 import json
-import os
 import struct
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -29,8 +27,6 @@ _HANDLES_AT_ONCE: Final = 4096
 def answer(core: Core, request: Request) -> Iterator[bytes]:
     """The parts of the answer. What this worker has never heard of gives none."""
     match request["op"]:
-        case "stats":
-            yield json.dumps({"pid": os.getpid(), **core.stats()}).encode()
         case "accounts":
             yield from _accounts(core, request["name"], bool(request["fanout"]))
         case "select":

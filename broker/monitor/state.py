@@ -1,4 +1,7 @@
-"""The server as monitoring sees it: asks the workers, keeps what lies between two questions (rates, the counters of the dead)."""
+"""The server as monitoring sees it: reads what is counted, asks the workers for the rest, keeps what lies between two samples.
+
+Counters are in the page that all processes share, so that neither a worker's death nor ours takes anything back.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from broker.accounts.names import account_names
+from broker.core import SHARED_COUNTERS, Core
 from broker.launch import Launch
 from broker.mesh.collect import Questions
 from broker.monitor.encode import time_text
-from broker.monitor.tally import Tally
 from broker.monitor.usage import Usage, usage_of
 from broker.options import Options
 from broker.shared import Page
@@ -52,7 +56,7 @@ class Process:
 class Server:
     """All that the endpoints need. Everything that waits is a question to the workers."""
 
-    def __init__(self, launch: Launch, questions: Questions, page: Page) -> None:
+    def __init__(self, launch: Launch, questions: Questions, page: Page, core: Core) -> None:
         self.options: Options = launch.options
         self.server_id = launch.server_id
         self.started_ns = launch.started_ns
@@ -65,10 +69,10 @@ class Server:
         self._workers = launch.workers
         self._index = launch.index
         self.pid = launch.server_pid  # the supervisor's
-        self._tally = Tally()
+        self._core = core
         self._met = False
         self._usages: dict[int, tuple[float, Usage, float]] = {}  # pid: when, what, percent
-        self._previous: dict[int, tuple[float, dict[str, int]]] = {}  # serial: when, stats
+        self._previous: dict[int, tuple[float, dict[str, int]]] = {}  # worker: when, stats
         self._worker_rates: dict[int, dict[str, float]] = {}
 
     @property
@@ -88,19 +92,13 @@ class Server:
         self.restarts += sum(self._met and serial not in known for _, serial in listed)
         self._met = True
         self.questions.meet(listed)
-        alive = {serial for _, serial in listed}
-        self._tally.keep(alive)
-        for table in (self._previous, self._worker_rates):
-            for serial in set(table) - alive:
-                del table[serial]
 
     async def sums(self) -> Counter[str]:
         """The counters of the whole server, as of now."""
-        for index, parts in (await self.questions.ask({"op": "stats"})).items():
-            serial = self.questions.workers().get(index)
-            if serial is not None:
-                self._tally.update(serial, json.loads(parts[0]))
-        return self._tally.sums()
+        sums: Counter[str] = Counter()
+        for index in range(self._workers):
+            sums.update(self._core.stats(index))
+        return sums
 
     async def accounts(self, fanout: bool = False) -> dict[str, Counter[str]]:
         """The counters of every account that anybody uses, and of the configured ones."""
@@ -115,14 +113,21 @@ class Server:
         self, accounts: dict[str, Counter[str]], name: str, fanout: bool
     ) -> dict[str, Counter[str]]:
         """Add what the workers say of one account, or of all, to ``accounts``."""
+        shared = account_names(self.options)
         question = {"op": "accounts", "fanout": fanout, "name": name}
         for parts in (await self.questions.ask(question)).values():
             for part in parts:
                 for info in json.loads(part):
+                    if info["name"] in shared:
+                        for counter in SHARED_COUNTERS:
+                            del info[counter]
                     sums = accounts.setdefault(info.pop("name"), Counter())
                     most = max(sums["max_fanout"], info["max_fanout"])
                     sums.update(info)
                     sums["max_fanout"] = most
+        for place, one in enumerate(shared):
+            if name in ("", one):
+                accounts.setdefault(one, Counter()).update(self._core.account_total(place))
         return accounts
 
     def known_accounts(self) -> list[str]:
@@ -141,17 +146,16 @@ class Server:
         workers = self.questions.workers()
         for index in range(self._workers):
             serial = workers.get(index, 0)
-            stats = self._tally.of(serial)
             found.append(
                 Process(
                     "worker",
                     index,
-                    stats.get("pid", 0),
+                    self._core.worker_pid(index),
                     serial,
                     healthy=bool(serial) and self._page.accepting(index),
                     silence_ms=self._page.silence_ms(index) if serial else 0,
-                    stats=stats,
-                    rates=self._worker_rates.get(serial, {}),
+                    stats=self._core.stats(index),
+                    rates=self._worker_rates.get(index, {}),
                 )
             )
         found.append(Process("gateway", self._index, os.getpid()))
@@ -169,16 +173,15 @@ class Server:
         sums = await self.sums()
         now_ns, now = time.time_ns(), time.monotonic()
         rates = dict.fromkeys(RATES, 0.0)
-        for serial in self.questions.workers().values():
-            stats = self._tally.of(serial)
-            when, last = self._previous.get(serial, (now, stats))
-            if now > when and stats:
+        for index in range(self._workers):
+            stats = self._core.stats(index)
+            when, last = self._previous.get(index, (now, stats))
+            if now > when:
                 own = {name: max(stats[name] - last[name], 0) / (now - when) for name in RATES}
-                self._worker_rates[serial] = own
+                self._worker_rates[index] = own
                 for name, value in own.items():
                     rates[name] += value
-            if stats:
-                self._previous[serial] = now, stats
+            self._previous[index] = now, stats
         if before is None:
             rates = dict.fromkeys(RATES, 0.0)
         self._sample_usage(now)

@@ -60,7 +60,7 @@ static inline struct pair pair_open(struct core *k, int buffer)
     struct conn *c = conn_new(k, fds[0], KIND_CLIENT);
     if (!c || !(p.heard = malloc(PAIR_ROOM))) abort();
     c->acc = k->accounts[0];
-    c->acc->nconns++;
+    c->acc->counts->conns++;
     c->open = c->connected = c->echo = c->headers = c->no_responders = true;
     reactor_watch(k, c);
     p.fd = fds[1], p.handle = conn_handle(c);
@@ -80,11 +80,11 @@ static inline void pair_run(struct core *k)
 {
     for (int quiet = 0, rounds = 0; quiet < 2 && rounds < 10000; rounds++) {
         struct spl_event *events;
-        uint64_t before = k->stats.in_bytes + k->stats.mesh_in;
+        uint64_t before = k->stats->in_bytes + k->stats->mesh_in;
         int n = spl_turn(k, 0, &events);
         for (int i = 0; i < n; i++)
             if (events[i].type == SPL_CONNECT) spl_conn_accept(k, events[i].conn, 0, NULL, SPL_ECHO, "", 0, "", 0);
-        quiet = n == 0 && !k->runnable && !k->dying && before == k->stats.in_bytes + k->stats.mesh_in ? quiet + 1 : 0;
+        quiet = n == 0 && !k->runnable && !k->dying && before == k->stats->in_bytes + k->stats->mesh_in ? quiet + 1 : 0;
     }
 }
 

@@ -149,9 +149,9 @@ static struct pair open_in(struct core *k, int account)
 {
     struct pair p = pair_open(k, 0);
     struct conn *c = pair_conn(&p);
-    c->acc->nconns--;
+    c->acc->counts->conns--;
     c->acc = k->accounts[account];
-    c->acc->nconns++;
+    c->acc->counts->conns++;
     c->start_ns = 1792931696120000000, c->rtt_ns = 7;
     conn_set_cid(k, c, (uint64_t)account + 40);
     return p;

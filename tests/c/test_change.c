@@ -28,7 +28,7 @@ static void permissions_narrow(void)
     spl_perms *perms = only(k, "yes.*");
     CHECK_EQ(permit(k, &a, perms), 0);
     CHECK_EQ(pair_conn(&a)->nsubs, 167);
-    CHECK_EQ(k->stats.subscriptions, 167);
+    CHECK_EQ(k->stats->subscriptions, 167);
     struct spl_event *events;
     int told = 0, n = spl_turn(k, 0, &events);
     for (int i = 0; i < n; i++)
@@ -44,7 +44,7 @@ static void permissions_narrow(void)
         snprintf(line, sizeof line, "UNSUB %d\r\n", i);
         pair_say(&a, line);
     }
-    CHECK_EQ(k->stats.subscriptions, 0);
+    CHECK_EQ(k->stats->subscriptions, 0);
     pair_close(&a);
     pair_run(k);
     spl_free(k);

@@ -60,7 +60,7 @@ static void going_while_delivering(void)
     size_t messages = 0;
     for (size_t i = 0; i + 2 < a.nheard; i++) messages += memcmp(a.heard + i, "MSG", 3) == 0;
     CHECK_EQ(messages, 150);
-    CHECK_EQ(k->stats.subscriptions, 1);
+    CHECK_EQ(k->stats->subscriptions, 1);
     /* One that breaks the protocol is gone, its own last message and those of others are not. */
     a.nheard = 0;
     pair_say(&a, "SUB m 1\r\n");
@@ -71,7 +71,7 @@ static void going_while_delivering(void)
     close(b.fd);
     pair_say(&a, "PUB m 0\r\n\r\n");
     CHECK(pair_heard(&a, "MSG m 1 0\r\n\r\n") && !pair_conn(&b));
-    CHECK_EQ(k->stats.subscriptions, 1);
+    CHECK_EQ(k->stats->subscriptions, 1);
     free(b.heard), pair_close(&a), pair_close(&p);
     spl_free(k);
 }
@@ -107,7 +107,7 @@ static void pending_limit(void)
         CHECK(cut || output_pending(pair_conn(&slow)) <= 1 << 20);
     }
     CHECK(cut >= (1 << 20) / (BIG + 32) && cut <= (1 << 20) / BIG + 2);
-    CHECK_EQ(k->stats.slow_consumers, 1);
+    CHECK_EQ(k->stats->slow_consumers, 1);
     pair_listen(&slow);
     CHECK(slow.ended && slow.nheard < 1 << 20 && !memmem(slow.heard, slow.nheard, "-ERR", 4));
     pair_close(&slow), pair_close(&good), pair_close(&p);
@@ -136,7 +136,7 @@ static void write_deadline(void)
     CHECK(pair_conn(&slow));
     later(k, 11000);
     CHECK(!pair_conn(&slow) && pair_conn(&p));
-    CHECK_EQ(k->stats.slow_consumers, 1);
+    CHECK_EQ(k->stats->slow_consumers, 1);
     pair_close(&slow), pair_close(&p);
     spl_free(k);
 }
@@ -199,7 +199,7 @@ static void starts_afresh(void)
     CHECK_EQ(spl_conn_accept(k, a.handle, 0, NULL, SPL_ECHO, "", 0, "", 0), 0);
     pair_run(k);
     CHECK(heard_both(&a, "MSG x 1 0\r\n\r\n", "MSG x 2 0\r\n\r\n"));
-    CHECK_EQ(k->stats.subscriptions, 0);
+    CHECK_EQ(k->stats->subscriptions, 0);
     pair_say(&p, "PUB x 0\r\n\r\nPING\r\n");
     CHECK(pair_heard(&p, "PONG\r\n") && pair_heard(&a, ""));
     pair_close(&a), pair_close(&p);
@@ -216,7 +216,7 @@ static void authentication_time(void)
     for (int i = 0; i < 2; i++) {
         struct conn *c = pair_conn(both[i]);
         c->open = c->connected = false, c->acc = NULL;
-        k->accounts[0]->nconns--;
+        k->accounts[0]->counts->conns--;
         c->auth_at = clock_ms() + 2000;
         timer_set(k, c);
     }
@@ -355,8 +355,8 @@ static struct outcome scenario(uint64_t after, uint64_t times)
     o.whole &= pair_heard(&x, "MSG new 1 1\r\nn\r\n");
     pair_close(&a), pair_close(&b), pair_close(&p), pair_close(&r), pair_close(&x), pair_close(&y);
     pair_run(k);
-    CHECK_EQ(k->stats.subscriptions, 0);
-    CHECK_EQ(k->accounts[0]->nsubs, 0);
+    CHECK_EQ(k->stats->subscriptions, 0);
+    CHECK_EQ(k->accounts[0]->counts->subs, 0);
     spl_free(k);
     return o;
 }

@@ -257,7 +257,7 @@ static void last_words(void)
 static uint64_t pending_of(struct owner *o)
 {
     struct spl_stats s;
-    spl_get_stats(o->k, &s);
+    spl_get_stats(o->k, 0, &s);
     return s.slow_consumers;
 }
 

@@ -39,9 +39,9 @@ static void settle(struct mesh *m)
         int moved = 0;
         for (int i = 0; i < m->n; i++) {
             if (!m->k[i]) continue;
-            uint64_t before = m->k[i]->stats.mesh_in;
+            uint64_t before = m->k[i]->stats->mesh_in;
             pair_run(m->k[i]);
-            moved += carry(m, i, false) + (m->k[i]->stats.mesh_in != before);
+            moved += carry(m, i, false) + (m->k[i]->stats->mesh_in != before);
         }
         quiet = moved ? 0 : quiet + 1;
     }
@@ -120,15 +120,15 @@ static void across(void)
     CHECK(count(&b, "HMSG x.z 1 12 13\r\nNATS/1.0\r\n\r\n!\r\n") == 1 && count(&b, "MSG") == 3);
     CHECK(pair_heard(&c, "MSG x.y 3 re 2\r\nhi\r\nHMSG x.z 3 12 13\r\nNATS/1.0\r\n\r\n!\r\n"));
     /* Interest that ends is no longer sent for. */
-    uint64_t sent = m.k[0]->stats.mesh_out;
+    uint64_t sent = m.k[0]->stats->mesh_out;
     pair_say(&b, "UNSUB 1\r\nUNSUB 2\r\n");
     pair_say(&c, "UNSUB 3\r\n");
     settle(&m);
     pair_say(&a, "SUB re 9\r\nPUB x.y re 0\r\n\r\nPING\r\n");
     settle(&m);
-    CHECK_EQ(m.k[0]->stats.mesh_out, sent);
+    CHECK_EQ(m.k[0]->stats->mesh_out, sent);
     CHECK(pair_heard(&a, "HMSG re 9 35 35\r\nNATS/1.0 503\r\nNats-Subject: x.y\r\n\r\n\r\nPONG\r\n"));
-    for (int i = 0; i < 3; i++) CHECK_EQ(m.k[i]->stats.interest_drift, 0);
+    for (int i = 0; i < 3; i++) CHECK_EQ(m.k[i]->stats->interest_drift, 0);
     pair_close(&a), pair_close(&b), pair_close(&c);
     mesh_end(&m);
 }
@@ -146,7 +146,7 @@ static void queue_moves_on(void)
     for (int i = 0; i < 5; i++) pair_run(m.k[1]), pair_run(m.k[2]), pair_run(m.k[1]);
     pair_listen(&c);
     CHECK_EQ(count(&c, "MSG job 1 0\r\n\r\n"), 100);
-    CHECK(m.k[1]->stats.mesh_forwarded > 20 && m.k[1]->stats.mesh_forwarded < 80);
+    CHECK(m.k[1]->stats->mesh_forwarded > 20 && m.k[1]->stats->mesh_forwarded < 80);
     settle(&m);
     CHECK(pair_heard(&b, ""));
     pair_close(&a), pair_close(&b), pair_close(&c);
@@ -250,7 +250,7 @@ static void repair(void)
     pair_say(&b, "SUB next 2\r\nPING\r\n");
     settle(&m);
     CHECK(pair_heard(&b, "PONG\r\n"));
-    CHECK_EQ(m.k[0]->stats.interest_drift, 1);
+    CHECK_EQ(m.k[0]->stats->interest_drift, 1);
     pair_say(&a, "PUB lost 0\r\n\r\nPUB next 0\r\n\r\n");
     settle(&m);
     CHECK(pair_heard(&b, "MSG lost 1 0\r\n\r\nMSG next 2 0\r\n\r\n"));
@@ -413,7 +413,7 @@ static struct pair system_client(struct core *k)
 static void no_drift(const struct mesh *m)
 {
     for (int i = 0; i < m->n; i++)
-        if (m->k[i]) CHECK_EQ(m->k[i]->stats.interest_drift, 0);
+        if (m->k[i]) CHECK_EQ(m->k[i]->stats->interest_drift, 0);
 }
 
 static int say(struct core *k, int account, const char *subject)
@@ -435,7 +435,7 @@ static void gateway_and_workers(void)
     pair_say(&c, "SUB re 1\r\nSUB req 2\r\nPING\r\n");
     settle(&m);
     CHECK(pair_heard(&a, "PONG\r\n") && pair_heard(&c, "PONG\r\n"));
-    CHECK_EQ(gateway->stats.mesh_in, 1);
+    CHECK_EQ(gateway->stats->mesh_in, 1);
     CHECK_EQ(say(gateway, 0, "re"), 1);
     settle(&m);
     CHECK(pair_heard(&a, "MSG re 1 0\r\n\r\n") && pair_heard(&c, ""));

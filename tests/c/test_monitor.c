@@ -2,6 +2,7 @@
 #include "alloc.h"
 #include "check.h"
 #include "pair_client.h"
+#include <unistd.h>
 
 static struct pair member(struct core *k, uint64_t cid, const char *user)
 {
@@ -164,8 +165,43 @@ static void gone(void)
     CHECK_EQ(selected(k, closed, keys, &total), 1);
     closed.states |= SPL_OPEN;
     CHECK_EQ(selected(k, closed, keys, &total), 1);
-    CHECK_EQ(k->stats.out_msgs, 5);
-    CHECK_EQ(k->accounts[0]->out_bytes, 5);
+    CHECK_EQ(k->stats->out_msgs, 5);
+    CHECK_EQ(k->accounts[0]->counts->out_bytes, 5);
+    spl_free(k);
+}
+
+/* What is counted of accounts with a place in the shared page is added up over all workers, and known of each. */
+static void totals(void)
+{
+    struct spl_config cfg = pair_config(0, 2);
+    cfg.accounts = 2;
+    struct core *k = pair_core(&cfg);
+    struct spl_account_info sum;
+    spl_account_limits(k, 0, 1, -1, -1, -1);
+    *shared_account(k->shared, 2, 2, 1, 1) =
+        (struct shared_account){.conns = 3, .subs = 4, .in_msgs = 5, .slow_consumers = 6};
+    struct pair p = member(k, 1, "someone");
+    CHECK_EQ(spl_account_total(k, 1, &sum), 0);
+    CHECK_EQ(sum.conns, 4);
+    CHECK(sum.subs == 4 && sum.in_msgs == 5 && sum.slow_consumers == 6);
+    CHECK(spl_account_part(k, 1, 1, &sum) == 0 && sum.conns == 3);
+    CHECK(spl_account_part(k, 0, 1, &sum) == 0 && sum.conns == 1);
+    CHECK(spl_account_total(k, 2, &sum) == -1 && spl_account_part(k, 2, 0, &sum) == -1);
+    char buffer[512] __attribute__((aligned(8)));
+    struct spl_conn_record r;
+    uint32_t conns = 0;
+    size_t size = spl_conn_record(k, p.handle, &conns, buffer, 8);
+    CHECK(size > sizeof r && size <= sizeof buffer);
+    CHECK_EQ(spl_conn_record(k, p.handle, &conns, buffer, sizeof buffer), size);
+    memcpy(&r, buffer, sizeof r);
+    CHECK(r.size == size && r.cid == 1 && !r.stop_ns);
+    CHECK_EQ(spl_conn_record(k, UINT64_MAX, &conns, buffer, sizeof buffer), 0);
+    struct spl_stats s;
+    spl_get_stats(k, 1, &s);
+    CHECK_EQ(s.connections, 0);
+    spl_get_stats(k, 9, &s);
+    CHECK(spl_worker_pid(k, 0) == (uint32_t)getpid() && spl_worker_pid(k, 1) == 0 && spl_worker_pid(k, 9) == 0);
+    pair_close(&p);
     spl_free(k);
 }
 
@@ -201,5 +237,6 @@ int main(void)
     subscriptions();
     gone();
     forgotten();
+    totals();
     return check_report();
 }

@@ -55,14 +55,24 @@ def test_server_id() -> None:
 
 
 def test_shared_page() -> None:
-    with closing(SharedPage(3)) as page:
-        assert os.fstat(page.descriptor).st_size == 64 * 4
+    with closing(SharedPage(3, accounts=2)) as page:
+        row = 192 + 2 * 64
+        assert os.fstat(page.descriptor).st_size == 64 * 4 + 3 * row
         assert page.beat_ms(2) == 0
         os.pwrite(page.descriptor, struct.pack("=IIIIQ", 1, 7, 5, 0, 1 << 40), 64 * 3)
         assert page.beat_ms(2) == 1 << 40
         assert page.beat_ms(1) == 0
+        for worker in range(3):
+            numbers = struct.pack("=24Q", *range(1, 25)) + struct.pack("=IIQQQQQ16x", *range(1, 8)) * 2
+            os.pwrite(page.descriptor, numbers, 64 * 4 + worker * row)
         page.clear(2)
         assert os.pread(page.descriptor, 24, 64 * 3) == struct.pack("=IIIIQ", 0, 0, 5, 0, 1 << 40)
+        # It has no connections and no subscriptions, but whatever was counted stays.
+        left = (
+            struct.pack("=24Q", 0, 2, 0, *range(4, 25)) + struct.pack("=IIQQQQQ16x", 0, 0, *range(3, 8)) * 2
+        )
+        assert os.pread(page.descriptor, row, 64 * 4 + 2 * row) == left
+        assert os.pread(page.descriptor, row, 64 * 4 + row) == numbers
 
 
 def test_launch_travels_in_memory() -> None:
