@@ -30,6 +30,7 @@ from broker.protocol.info import InfoTemplate
 from broker.system.shown import permission_fields
 
 if TYPE_CHECKING:
+    from broker.system.facts import Facts
     from broker.tls.link import Links
 
 BCRYPT_THREADS = 2
@@ -61,6 +62,7 @@ class Clients:
         "_sharing",
         "_system",
         "_wake",
+        "facts",
     )
 
     def __init__(
@@ -80,6 +82,7 @@ class Clients:
         self._log = log
         self._wake = wake
         self._links: Links | None = None
+        self.facts: Facts | None = None  # where there is somebody to be told
         self._loop = asyncio.get_running_loop()
         self._pool: ThreadPoolExecutor | None = None
         self._accounts, self._imports = set_up_accounts(core, options, info.server_name)
@@ -113,7 +116,11 @@ class Clients:
                 self._core.resume(event.conn)
             else:
                 self._core.reject(event.conn, ClosedReason.PROTOCOL_VIOLATION, "")
+        elif kind == plane.EventType.GUEST:
+            self._guest(event)
         elif kind == plane.EventType.CLOSED:
+            if self.facts is not None:
+                self.facts.closed(event.conn)
             if self._links is not None:
                 self._links.closed(event.conn)
             if self._log.debug_on:
@@ -121,6 +128,15 @@ class Clients:
                 self._log.debug(f"Client connection closed: {reason}", self._about(event))
         elif kind == plane.EventType.LOG:
             self._report(event)
+
+    def _guest(self, event: Event) -> None:
+        """A client did not say who it is, and need not: it has been bound already."""
+        user = self._auth.no_auth
+        if user is not None:
+            name = user.nkey if isinstance(user, NkeyUser) else user.name
+            self._core.describe(event.conn, name.encode("utf-8", "surrogateescape")[:MAX_USER], b"")
+        if self.facts is not None:
+            self.facts.guest(event.conn)
 
     def set_links(self, links: Links) -> None:
         """Clients speak TLS, as long as the options say so."""
@@ -233,6 +249,7 @@ class Clients:
         self._imports.open(verdict.account)
         if verdict.account in self._sharing:
             self._core.identify(event.conn, identity(connect, verdict.user))
+        before = self.facts.before(event.conn) if self.facts is not None else b""
         self._core.accept(
             event.conn,
             self._accounts[verdict.account],
@@ -241,6 +258,8 @@ class Clients:
             (f"{verdict.account}/{verdict.label}" if verdict.label else "").encode() + b"\n" + meta,
             after_pong,
         )
+        if self.facts is not None:
+            self.facts.connected(event.conn, before)
 
     def _permission_set(self, permissions: Permissions | None) -> Any:
         if permissions is None:

@@ -30,11 +30,15 @@ from broker.options import Options
 from broker.reload import TwoStep
 from broker.shared import Page
 from broker.system.actions import Reloads
+from broker.system.events import Events
+from broker.system.heartbeat import Heartbeat
 from broker.system.info import ServerInfo
 from broker.system.requests import Requests
+from broker.system.statsz import statsz
 from broker.system.system import System
 
 SAMPLE_SECONDS = 1.0
+GOODBYE_SECONDS = 0.9  # the supervisor waits a little longer
 
 
 class Gateway:
@@ -69,12 +73,19 @@ class Gateway:
         self._reloads = Reloads(self._control.tell)
         self._system: System | None = None
         self._requests: Requests | None = None
+        self._events: Events | None = None
+        self._heartbeat: Heartbeat | None = None
         if account := system_account(options):
             number = self._core.account(account)
             self._core.set_system_account(number)
             info = ServerInfo(options, launch.server_id, self._page.next_message)
             self._system = System(self._core, number, info, self._log)
             self._requests = Requests(self._system, self._server, self._log, self._reloads)
+            self._events = Events(
+                self._system, self._core, self._questions, self._log, account_names(options)
+            )
+            self._heartbeat = Heartbeat(self._system, lambda: statsz(self._server), self._log)
+            self._requests.broadcast = self._heartbeat.now
         self._mesh = Member(self._core, launch, self._log, self._check_ready)
         self._loop.add_reader(self._core.fileno(), self._turn)
         self._loop.add_reader(self._control, self._supervisor_spoke)
@@ -85,6 +96,11 @@ class Gateway:
         self._beat()
         sampling = self._loop.create_task(self._sample())
         code = await self._stopped
+        if self._events is not None:
+            self._events.close()
+        if self._heartbeat is not None:
+            self._heartbeat.close()
+        await self._say_goodbye()
         for watched in (self._control, self._core):
             self._loop.remove_reader(watched)
         sampling.cancel()
@@ -96,6 +112,15 @@ class Gateway:
         await self._http.close()
         self._questions.close()
         return code
+
+    async def _say_goodbye(self) -> None:
+        """Our last message. The workers are told to stop when it is where they will find it."""
+        if self._system is not None:
+            self._system.publish(f"$SYS.SERVER.{self._launch.server_id}.SHUTDOWN", self._system.info.block())
+            until = time.monotonic() + GOODBYE_SECONDS
+            while not self._core.mesh_flushed() and time.monotonic() < until:
+                await asyncio.sleep(0.001)
+        self._control.tell({"op": "farewell"})
 
     async def _listen(self) -> None:
         """Begin to answer; not before the workers are known, who have the answers."""
@@ -122,6 +147,8 @@ class Gateway:
     def _check_ready(self) -> None:
         if self._listening and not self._ready and self._mesh.joined:
             self._ready = True
+            if self._events is not None:
+                self._events.begin()
             self._control.tell({"op": "ready"})
 
     def _build(self, options: Options) -> None:
@@ -170,6 +197,10 @@ class Gateway:
                     self._loop.create_task(self._listen())
             elif message["op"] == "reloaded":
                 self._reloads.heard(message)
+            elif message["op"] == "lame_duck":
+                if self._system is not None:
+                    subject = f"$SYS.SERVER.{self._launch.server_id}.LAMEDUCK"
+                    self._system.publish(subject, self._system.info.block())
             else:
                 self._reload.obey(message, descriptors)
 

@@ -154,3 +154,10 @@ def _sub(data: bytes, at: int) -> SubRecord:
         msgs,
         most,
     )
+
+
+def record_head(record: bytes) -> tuple[int, int, bytes, bool]:
+    """Of one connection's record: its number, why it was closed, its account, whether it has said who it is."""
+    fields = _CONN.unpack_from(record)
+    account = record[_CONN.size : _CONN.size + fields[-4]]
+    return fields[2], fields[-6], account, fields[-2] > 0

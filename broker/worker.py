@@ -12,10 +12,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import socket
+from collections.abc import Iterator
 from itertools import chain
 
-from broker.accounts.names import account_names
+from broker.accounts.names import account_names, system_account
 from broker.auth import Authenticator
 from broker.changes import Changes
 from broker.child import BEAT_SECONDS, Control, live
@@ -23,15 +25,18 @@ from broker.clients import Clients
 from broker.core import Core, EventType
 from broker.launch import Launch
 from broker.log import Log, ToWriter
-from broker.mesh.collect import Answers
+from broker.mesh.collect import Answers, Request
 from broker.mesh.member import Member
 from broker.monitor.answers import answer
+from broker.options.users import GLOBAL_ACCOUNT
 from broker.protocol.errors import ClosedReason
 from broker.protocol.info import InfoTemplate
 from broker.system.answers import answer as system_answer
+from broker.system.facts import Facts
 from broker.tls.switch import Tls
 
 LINGER_US = 5000  # how long a turn that found work waits in epoll for more
+LAST_TURNS = 8  # before the clients are closed
 
 
 class Worker:
@@ -74,11 +79,14 @@ class Worker:
                 launch.run_dir,
                 launch.index,
                 launch.serial,
-                lambda request: chain(
-                    answer(self._core, request), system_answer(self._core, self._clients, request)
-                ),
+                self._answer_to,
                 self._mesh.context,
             )
+        self._facts: Facts | None = None
+        if launch.gateway and (account := system_account(options)):
+            everybody = self._core.account(GLOBAL_ACCOUNT)
+            self._facts = Facts(self._core, launch.server_id, self._core.account(account), everybody)
+            self._clients.facts = self._facts
         for fd in launch.listeners:
             self._core.listen(fd)
         if launch.workers > 1:
@@ -91,6 +99,7 @@ class Worker:
         self._control.tell({"op": "bound"})
         self._beat()
         code = await self._stopped
+        self._last_turns()
         for fd in (self._core.fileno(), self._control.fileno(), self._wake_fd):
             self._loop.remove_reader(fd)
         self._core.accepting(False)
@@ -104,6 +113,14 @@ class Worker:
         self._mesh.close()
         return code
 
+    def _last_turns(self) -> None:
+        """Deliver what has reached us from other processes: the server's own last message may be among it."""
+        self._clients.facts = None  # the gateway has said its last word
+        for _ in range(LAST_TURNS):
+            if not select.select([self._core], [], [], 0.0)[0]:
+                return
+            self._turn(0)
+
     def _watch(self) -> None:
         self._loop.add_reader(self._core.fileno(), self._turn)
         self._loop.add_reader(self._control, self._supervisor_spoke)
@@ -116,10 +133,10 @@ class Worker:
         for fd in fds:
             self._core.watch(fd)
 
-    def _turn(self) -> None:
+    def _turn(self, linger_us: int = LINGER_US) -> None:
         answering = self._answers is not None and self._answers.busy
         self._log.hold()
-        for event in self._core.turn(0 if answering else LINGER_US):
+        for event in self._core.turn(0 if answering else linger_us):
             if event.type == EventType.PEER_LOST:
                 self._mesh.lost(event.reason)
             else:
@@ -127,15 +144,34 @@ class Worker:
         self._tls.serve()
         self._log.flush()
         self._mesh.send()
+        self._tell_facts()
+
+    def _answer_to(self, request: Request) -> Iterator[bytes] | None:
+        """The parts of an answer; None: it comes when there is something to tell."""
+        if request["op"] == "facts":
+            return None
+        return chain(answer(self._core, request), system_answer(self._core, self._clients, request))
 
     def _asked(self) -> None:
         if self._answers is not None and not self._answers.busy and self._answers.receive():
             self._loop.call_soon(self._answer)
+        self._tell_facts()
+
+    def _tell_facts(self) -> None:
+        """What has happened, as soon as the gateway wants to hear more."""
+        answers, facts = self._answers, self._facts
+        while answers is not None and facts is not None and facts.pending and answers.listened:
+            told = facts.take()
+            if not answers.say(told):
+                facts.put_back(told)  # for the next gateway
+            if not answers.busy and answers.receive():
+                self._loop.call_soon(self._answer)
 
     def _answer(self) -> None:
         """One step of one answer; what clients have sent meanwhile comes before the next."""
         if self._answers is not None and self._answers.step():
             self._loop.call_soon(self._answer)
+        self._tell_facts()
 
     def _supervisor_spoke(self) -> None:
         for message, descriptors in self._control.packets():
@@ -169,6 +205,7 @@ class Worker:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wake_fd)
         self._mesh.send()
+        self._tell_facts()
 
 
 def main() -> None:

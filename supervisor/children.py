@@ -50,6 +50,7 @@ class Child:
     kill_at: float | None = None  # SIGKILL is due
     last_words: str = ""  # why it cannot start
     gateway: bool = False
+    stopping: bool = False  # it has been told to
 
     @property
     def name(self) -> str:
@@ -96,6 +97,7 @@ class Children:
         self._boot_deaths = 0
         self._introduced = False  # the first list has been sent
         self._stopping_since: float | None = None
+        self._farewell_until: float | None = None  # the gateway has this long to say goodbye
         self._last_tick = time.monotonic()
 
     @property
@@ -144,18 +146,34 @@ class Children:
                 raise StartError(f"Could not start {self._who(index)}: {system_text(error)}") from error
 
     def stop(self) -> None:
-        """Begin to stop all; ``living`` becomes 0 within ``policy.kill_after`` or little more."""
+        """Begin to stop all, the gateway first; ``living`` becomes 0 within ``farewell`` and ``kill_after`` or little more."""
         if self._stopping_since is not None:
             return
         self._stopping_since = time.monotonic()
         self._restarts.clear()
+        gateway = self._living.get(self._gateway)
+        if gateway is not None and gateway.ready_at is not None:
+            self._farewell_until = self._stopping_since + self._policy.farewell
+            self._stop(gateway)
+        else:
+            self._stop_all()
+
+    def _stop_all(self) -> None:
+        """The gateway has said goodbye, in the name of the server, to all who listen; now their connections end."""
+        self._farewell_until = None
         for child in self._living.values():
-            child.kill_at = min(self._stopping_since + self._policy.kill_after, child.kill_at or math.inf)
-            if child.bound:
-                child.term_at = self._stopping_since + self._policy.term_after
-                self.send(child, {"op": "stop"})
-            else:  # it may take a while until it listens, and has nothing to bring to an end
-                child.process.terminate()
+            if not child.stopping:
+                self._stop(child)
+
+    def _stop(self, child: Child) -> None:
+        now = time.monotonic()
+        child.stopping = True
+        child.kill_at = min(now + self._policy.kill_after, child.kill_at or math.inf)
+        if child.bound:
+            child.term_at = now + self._policy.term_after
+            self.send(child, {"op": "stop"})
+        else:  # it may take a while until it listens, and has nothing to bring to an end
+            child.process.terminate()
 
     def kill(self) -> None:
         """End all at once and wait for it: the way out when something unforeseen has happened."""
@@ -184,7 +202,11 @@ class Children:
             if now >= due and not self.hold:
                 del self._restarts[index]
                 self._respawn(index)
+        if self._farewell_until is not None and now >= self._farewell_until:
+            self._stop_all()
         deadlines = [] if self.hold else [*self._restarts.values()]
+        if self._farewell_until is not None:
+            deadlines.append(self._farewell_until)
         for child in self._living.values():
             deadlines += [due for due in (child.term_at, child.kill_at) if due is not None]
         return max(0.0, min([self._policy.tick, *(due - now for due in deadlines)]))
@@ -280,6 +302,9 @@ class Children:
             case "ready" if child.ready_at is None:
                 child.ready_at = time.monotonic()
                 self._became_ready(child)
+            case "farewell":
+                if self._farewell_until is not None:
+                    self._stop_all()
             case "fatal":
                 child.last_words = str(message.get("text", ""))
             case "prepared" | "committed" | "empty" | "reload" if self.on_message is not None:
@@ -340,6 +365,8 @@ class Children:
         if self.on_death is not None:
             self.on_death(child)
         if self._stopping_since is not None:
+            if child.gateway and self._farewell_until is not None:
+                self._stop_all()
             return
         if child.bound:
             self._introduce()

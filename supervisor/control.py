@@ -6,7 +6,8 @@ supervisor -> child   {"op":"peers","peers":[[index,serial],...]}   all workers 
                       {"op":"commit","id":n}                        apply them
                       {"op":"abort","id":n}                         forget them
                       {"op":"shed","count":n}                       close so many clients: there are more than may be
-                      {"op":"lame_duck"}                            accept nobody any more, and tell the clients
+                      {"op":"lame_duck"}                            accept nobody any more, and tell the clients; (gateway)
+                                                                    tell those who listen to the system account
                       {"op":"close_clients","pace":s}               close them one by one, one in so many seconds
                       {"op":"reloaded","id":n,"error":"..."}        what came of the reload that it asked for
                       end of stream                                 the supervisor is dead: exit at once
@@ -17,6 +18,7 @@ child -> supervisor   {"op":"bound"}                                its mesh add
                       {"op":"committed","id":n}                     the new Options are in force
                       {"op":"empty"}                                it has closed its clients
                       {"op":"reload","id":n}                        (gateway) an operator wants a reload
+                      {"op":"farewell"}                             (gateway) the server's last message is on its way
 """
 
 from __future__ import annotations

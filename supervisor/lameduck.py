@@ -31,7 +31,9 @@ class LameDuck:
         self._close_at: float | None = time.monotonic() + options.lame_duck_grace_period
         self._busy: set[int] = set()  # serials of the children that have clients left
         children.hold = True  # who dies now is not replaced: nobody could come to it
-        for child in self._workers():
+        for child in sorted(
+            children.all(), key=lambda child: not child.gateway
+        ):  # it may have to tell their clients
             children.send(child, {"op": "lame_duck"})
         if not self.clients:
             self._close_at = None

@@ -15,6 +15,7 @@ class Policy:
     boot_timeout: float = 20.0  # so does one that is not ready this long after its start
     abort_grace: float = 0.3  # from SIGABRT (the child prints where it hangs) to SIGKILL
     lost_grace: float = 1.0  # from the end of a child's control channel to its own end
+    farewell: float = 1.0  # from the order to stop the server until its clients are closed, at most
     term_after: float = 1.0  # from the order to stop to SIGTERM ...
     kill_after: float = 2.0  # ... and to SIGKILL
     first_delay: float = 0.1  # the second restart waits for this, each further one twice as long

@@ -6,11 +6,15 @@ however large its answer, holds up a message.
 
     request   json
     answer    number of the request, 1 if this is the last part | part
+
+One request may wait for its answer until there is something to say (``Answers.say``), and is then made anew
+(``Questions.follow``): so a worker tells what happens, and never more than is listened to.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import struct
 from collections import deque
@@ -24,6 +28,7 @@ import zmq
 _HEAD: Final = struct.Struct("=QB")
 
 Request = dict[str, Any]
+Hear = Callable[[int, int, bytes, Callable[[], None]], None]
 
 
 def collect_address(run_dir: str, index: int, serial: int) -> str:
@@ -34,14 +39,14 @@ def collect_address(run_dir: str, index: int, serial: int) -> str:
 class Answers:
     """A worker's end. ``answer`` makes the parts for a request, each with a bounded amount of work."""
 
-    __slots__ = ("_answer", "_context", "_jobs", "_own", "_router")
+    __slots__ = ("_answer", "_context", "_jobs", "_listener", "_own", "_router")
 
     def __init__(
         self,
         run_dir: str,
         index: int,
         serial: int,
-        answer: Callable[[Request], Iterator[bytes]],
+        answer: Callable[[Request], Iterator[bytes] | None],
         context: zmq.Context[zmq.Socket[bytes]] | None = None,
     ) -> None:
         """Bind the socket, in ``context`` if there is one already. Raises zmq.ZMQError."""
@@ -49,9 +54,11 @@ class Answers:
         self._own = context is None
         self._context = context or zmq.Context(io_threads=1)
         self._jobs: deque[tuple[bytes, int, Iterator[bytes]]] = deque()
+        self._listener: tuple[bytes, int] | None = None
         self._router = self._context.socket(zmq.ROUTER)
         self._router.set(zmq.SNDHWM, 0)  # bounded by what is asked for at one time
         self._router.set(zmq.LINGER, 0)
+        self._router.set(zmq.ROUTER_MANDATORY, 1)  # we want to know who is gone
         self._router.bind(collect_address(run_dir, index, serial))
 
     def fileno(self) -> int:
@@ -66,7 +73,11 @@ class Answers:
             except zmq.Again:
                 return bool(self._jobs)
             request = json.loads(body)
-            self._jobs.append((who, int(request["id"]), self._answer(request)))
+            parts = self._answer(request)
+            if parts is None:
+                self._listener = who, int(request["id"])
+            else:
+                self._jobs.append((who, int(request["id"]), parts))
 
     def step(self) -> bool:
         """Make and send one part. Is there more to do?"""
@@ -83,6 +94,23 @@ class Answers:
         return self.receive()  # the descriptor may not say so again after a send
 
     @property
+    def listened(self) -> bool:
+        """Does somebody wait for what we may say?"""
+        return self._listener is not None
+
+    def say(self, part: bytes) -> bool:
+        """Answer whoever has been waiting for this; False: it is gone. Afterwards ``receive`` has to be called."""
+        if self._listener is None:
+            return False
+        who, number = self._listener
+        self._listener = None
+        try:
+            self._router.send_multipart([who, _HEAD.pack(number, True), part], zmq.NOBLOCK)
+        except zmq.ZMQError:
+            return False
+        return True
+
+    @property
     def busy(self) -> bool:
         """Is an answer under way?"""
         return bool(self._jobs)
@@ -97,9 +125,11 @@ class Answers:
 
 @dataclass(slots=True)
 class _Worker:
+    index: int
     serial: int
     dealer: zmq.Socket[bytes]
     open: dict[int, _Answer] = field(default_factory=dict)
+    followed: int = 0  # the number of the request that it answers when it likes
 
 
 @dataclass(slots=True)
@@ -117,6 +147,21 @@ class Questions:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
         self._workers: dict[int, _Worker] = {}
         self._number = 0
+        self._follow: tuple[Request, Hear] | None = None
+
+    def follow(self, request: Request, hear: Hear) -> None:
+        """Ask all workers, those that are still to come, too, and ask again after each answer.
+
+        ``hear`` is called with a worker's index, its start number, what it said (nothing: it is gone, and says no more), and what
+        has to be called before it is asked for more.
+        """
+        self._follow = request, hear
+        for worker in self._workers.values():
+            self._ask_more(worker)
+
+    def unfollow(self) -> None:
+        """Hear nothing more."""
+        self._follow = None
 
     def meet(self, workers: Iterable[tuple[int, int]]) -> None:
         """These (index, serial) are all there are."""
@@ -130,8 +175,9 @@ class Questions:
                 dealer.set(zmq.LINGER, 0)
                 dealer.set(zmq.RCVHWM, 0)
                 dealer.connect(collect_address(self._run_dir, index, serial))
-                worker = self._workers[index] = _Worker(serial, dealer)
+                worker = self._workers[index] = _Worker(index, serial, dealer)
                 self._loop.add_reader(int(dealer.get(zmq.FD)), self._drain, worker)
+                self._ask_more(worker)
 
     def workers(self) -> dict[int, int]:
         """Who there is: index to serial."""
@@ -180,6 +226,9 @@ class Questions:
             except zmq.Again:
                 return
             number, last = _HEAD.unpack(head)
+            if number == worker.followed and self._follow is not None:
+                self._follow[1](worker.index, worker.serial, part, lambda: self._ask_more(worker))
+                continue
             answer = worker.open.get(number)
             if answer is None:
                 continue  # nobody waits for it any more
@@ -188,8 +237,33 @@ class Questions:
             elif not answer.done.done():
                 answer.done.set_result(True)
 
+    def _ask_more(self, worker: _Worker) -> None:
+        if self._follow is None or worker.dealer.closed:
+            return
+        self._number += 1
+        worker.followed = self._number
+        with contextlib.suppress(zmq.Again):  # it has taken nothing for long, and will soon be taken for dead
+            worker.dealer.send(json.dumps({**self._follow[0], "id": self._number}).encode(), zmq.NOBLOCK)
+        self._loop.call_soon(self._drain, worker)
+
+    def tell(self, index: int, request: Request) -> bool:
+        """A request whose answer does not matter. False: it was not sent."""
+        worker = self._workers.get(index)
+        if worker is None:
+            return False
+        self._number += 1
+        try:
+            worker.dealer.send(json.dumps({**request, "id": self._number}).encode(), zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        self._loop.call_soon(self._drain, worker)
+        return True
+
     def _drop(self, index: int) -> None:
         worker = self._workers.pop(index)
+        self._drain(worker)  # what it said last
+        if self._follow is not None:
+            self._follow[1](index, worker.serial, b"", lambda: None)
         self._loop.remove_reader(int(worker.dealer.get(zmq.FD)))
         worker.dealer.close()
         for answer in worker.open.values():

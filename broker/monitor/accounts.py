@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from broker.monitor.account_detail import sharing_fields
@@ -57,7 +57,7 @@ async def accstatz(server: Server, options: AccountStatzOptions) -> dict[str, An
     return {**server.envelope(), "account_statz": entries}
 
 
-def account_stat(name: str, sums: Counter[str]) -> dict[str, Any]:
+def account_stat(name: str, sums: Mapping[str, int]) -> dict[str, Any]:
     """The numbers of one account."""
     return {
         "acc": name,

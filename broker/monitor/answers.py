@@ -5,6 +5,9 @@ accounts  fanout name (empty: all)                         JSON lists of account
 select    states sort account cid user want now_ns              total so far (8 bytes) | keys
 records   handles subs                                     records
 subs      account test offset limit                        total so far (8 bytes) | records
+publish   account subject payload                          none
+
+To `facts` the worker has an answer when something happens (broker/system/facts.py).
 """
 
 from __future__ import annotations
@@ -46,6 +49,10 @@ def answer(core: Core, request: Request) -> Iterator[bytes]:
             handles = request["handles"]
             for at in range(0, len(handles), _HANDLES_AT_ONCE):
                 yield from core.records(handles[at : at + _HANDLES_AT_ONCE], request["subs"])
+        case "publish":
+            account = core.account_id(request["account"])
+            if account is not None:
+                core.publish(account, _encode(request["subject"]), _encode(request["payload"]))
         case "subs":
             account = _account(core, request["account"])
             if account is not None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from broker.monitor.encode import time_text
+from broker.monitor.encode import compact, time_text
 from broker.options import Options
 from broker.protocol.version import NATS_VERSION
 
@@ -14,7 +14,7 @@ from broker.protocol.version import NATS_VERSION
 class ServerInfo:
     """Makes the block: the same each time but for ``seq``, which never goes back, and ``time``."""
 
-    __slots__ = ("_fixed", "_number", "host", "id", "name")
+    __slots__ = ("_fixed", "_number", "_start", "host", "id", "name")
 
     def __init__(self, options: Options, server_id: str, number: Callable[[], int]) -> None:
         """``number`` counts messages, also over the deaths of processes: others ignore what is not newer."""
@@ -37,6 +37,11 @@ class ServerInfo:
         if options.server_metadata:
             fixed["metadata"] = dict(options.server_metadata)
         self._fixed = fixed
+        self._start = compact({**fixed, "jetstream": False, "flags": 0, "seq": 0})[:-2]
+
+    def text(self) -> str:
+        """The same as JSON, for events that come by the thousand."""
+        return f'{self._start}{self._number()},"time":"{time_text(time.time_ns())}"}}'
 
     def block(self) -> dict[str, Any]:
         """For one message, which has to be sent in the order of these calls."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -124,5 +124,68 @@ def test_the_dead_are_not_waited_for() -> None:
             assert questions.workers() == {0: 1, 1: 7}
             assert list(await questions.ask({"count": 1})) == [0, 1]
             successor.close()
+
+    asyncio.run(run())
+
+
+def test_who_is_followed_says_what_happens() -> None:
+    """One answer for each request, which is made when the last answer has been dealt with; a death is told last."""
+
+    async def run() -> None:
+        with tempfile.TemporaryDirectory(prefix="collect-") as folder:
+            loop = asyncio.get_running_loop()
+            speaker = Answers(folder, 0, 1, lambda request: None)
+            heard: asyncio.Queue[tuple[int, int, bytes, Callable[[], None]]] = asyncio.Queue()
+            questions = Questions(folder)
+            questions.follow({"op": "facts"}, lambda *all: heard.put_nowait(all))
+            asked = asyncio.Event()
+
+            def receive() -> None:
+                speaker.receive()
+                if speaker.listened:
+                    asked.set()
+
+            loop.add_reader(speaker.fileno(), receive)
+            assert not speaker.say(b"too early")
+            questions.meet([(0, 1)])
+            async with asyncio.timeout(10.0):
+                for word in (b"one", b"two"):
+                    await asked.wait()
+                    asked.clear()
+                    assert speaker.say(word) and not speaker.say(b"not asked for")
+                    receive()
+                    index, serial, part, more = await heard.get()
+                    assert (index, serial, part) == (0, 1, word)
+                    more()
+                await asked.wait()
+                assert speaker.say(b"last")
+                await asyncio.sleep(SOON)
+                questions.meet([])
+                assert [(await heard.get())[2] for _ in range(2)] == [b"last", b""]
+                assert not questions.tell(0, {"op": "publish"})
+            loop.remove_reader(speaker.fileno())
+            questions.close()
+            speaker.close()
+
+    asyncio.run(run())
+
+
+def test_who_is_gone_hears_nothing() -> None:
+    """Then it can be told to the next one who asks."""
+
+    async def run() -> None:
+        with tempfile.TemporaryDirectory(prefix="collect-") as folder:
+            speaker = Answers(folder, 0, 1, lambda request: None)
+            questions = Questions(folder)
+            questions.follow({"op": "facts"}, lambda *all: None)
+            questions.meet([(0, 1)])
+            async with asyncio.timeout(10.0):
+                while not speaker.listened:
+                    speaker.receive()
+                    await asyncio.sleep(0.01)
+                questions.close()
+                await asyncio.sleep(SOON)
+                assert speaker.listened and not speaker.say(b"to nobody") and not speaker.listened
+            speaker.close()
 
     asyncio.run(run())

@@ -1,0 +1,239 @@
+"""Events about clients: who came, who went, who was refused, and how many an account has.
+
+They are made of what the workers tell (broker/system/facts.py), in the order in which a worker told it: of one connection
+both CONNS, then CONNECT; both CONNS, then DISCONNECT. Numbers of other workers are read from the shared page, as of now.
+
+A worker that dies does not tell its clients' ends. We know those clients whose CONNECT was wanted by somebody, and publish their
+DISCONNECT, with the counters as they were then, and CONNS for the accounts whose number was told. A gateway that is started
+again knows none of them: events are never made twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from broker.core import Core
+from broker.log import Log
+from broker.mesh.collect import Questions
+from broker.monitor.accounts import account_stat
+from broker.monitor.encode import compact, time_text
+from broker.options.users import GLOBAL_ACCOUNT
+from broker.protocol.errors import ClosedReason, reason_text
+from broker.records import ConnRecord, read_records
+from broker.system.facts import ACCOUNT, ACCOUNT_AUTH_ERROR, KNOWN, Kind, read_facts, subjects_of
+from broker.system.system import System
+
+CONNS_SECONDS: Final = 30.0
+AT_ONCE: Final = 0.005  # seconds of work before others have their turn
+_TYPE: Final = "io.nats.server.advisory.v1."
+_GONE: Final = ((Kind.GONE, 0, 0, b""),)
+_NAME: Final = re.compile(r"[^\s.*>]+(?:\.[^\s.*>]+)*")  # an account that can be part of a subject
+
+
+class Events:
+    """Publishes them. ``accounts``: every account, in the order of their places in the shared page."""
+
+    def __init__(
+        self, system: System, core: Core, questions: Questions, log: Log, accounts: Sequence[str]
+    ) -> None:
+        self._system = system
+        self._core = core
+        self._questions = questions
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._places = {name: place for place, name in enumerate(accounts)}
+        self._told: dict[str, int] = {}  # the last number of connections that was published
+        self._clients: dict[
+            int, dict[int, bytes]
+        ] = {}  # by start number of the worker and client: the record
+        self._waiting: deque[tuple[int, int, bytes, Callable[[], None]]] = deque()
+        self._working: asyncio.Task[None] | None = None
+        now = self._loop.time()
+        self._due = {name: now + CONNS_SECONDS for name in accounts if name != GLOBAL_ACCOUNT}
+        self._timer = self._loop.call_later(1.0, self._heartbeat)
+
+    def begin(self) -> None:
+        """Listen to the workers. Not before we know who listens to us: what nobody wants is not made."""
+        self._questions.follow({"op": "facts"}, self._hear)
+
+    def close(self) -> None:
+        """No more events."""
+        self._timer.cancel()
+        self._waiting.clear()
+        if self._working is not None:
+            self._working.cancel()
+        self._questions.unfollow()
+
+    # -- what workers tell -----------------------------------------------------------------------------------------
+
+    def _hear(self, index: int, serial: int, told: bytes, more: Callable[[], None]) -> None:
+        self._waiting.append((index, serial, told, more))
+        if self._working is None:
+            self._working = self._loop.create_task(self._work())
+
+    async def _work(self) -> None:
+        """One worker's facts after the other's, with pauses for others; only then is it asked for more."""
+        try:
+            until = time.monotonic() + AT_ONCE
+            while self._waiting:
+                index, serial, told, more = self._waiting.popleft()
+                for fact in read_facts(told) if told else _GONE:
+                    self._act(index, serial, *fact)
+                    if time.monotonic() > until:
+                        await asyncio.sleep(0)
+                        until = time.monotonic() + AT_ONCE
+                more()
+        finally:
+            self._working = None
+
+    def _act(self, index: int, serial: int, kind: int, flags: int, conns: int, record: bytes) -> None:
+        """Never raises: a mistake of ours costs one event."""
+        try:
+            if kind == Kind.GONE:
+                self._died(serial)
+            elif kind == Kind.LOST:
+                self._lost(index, serial, conns)
+            else:
+                (client,) = read_records([record])
+                if _NAME.fullmatch(client.account or GLOBAL_ACCOUNT):
+                    self._fact(index, serial, kind, flags, conns, client, record)
+        except Exception:
+            self._log.error(f"internal error while making an event: {traceback.format_exc()}")
+
+    def _lost(self, index: int, serial: int, number: int) -> None:
+        self._clients.pop(serial, None)  # some of them may have gone
+        self._log.warn(f"system account: {number} events of worker {index} were lost: too many at a time")
+
+    def _fact(
+        self, index: int, serial: int, kind: int, flags: int, conns: int, client: ConnRecord, record: bytes
+    ) -> None:
+        if kind == Kind.LEFT:
+            self._count(client.account, None)
+            return
+        full = (
+            client.reason == ClosedReason.MAXIMUM_ACCOUNT_CONNECTIONS_EXCEEDED
+        )  # it never was in its account
+        if client.account and not full:
+            self._count(client.account, conns, index)
+        if kind == Kind.CONNECTED:
+            if flags & KNOWN and not full:
+                self._clients.setdefault(serial, {})[client.cid] = record
+            self._connect(client)
+        elif kind == Kind.CLOSED:
+            known = self._clients.get(serial)
+            if known is not None:
+                known.pop(client.cid, None)
+            self._closed(client, index, bool(flags & ACCOUNT))
+
+    def _died(self, serial: int) -> None:
+        """A worker is gone, and its clients with it."""
+        for name, told in list(self._told.items()):
+            if self._core.account_total(self._places[name])["conns"] != told:
+                self._count(name, None)
+        now = time.time_ns()
+        for record in self._clients.pop(serial, {}).values():
+            (client,) = read_records([record])
+            client.stop_ns, client.reason = now, ClosedReason.SERVER_SHUTDOWN
+            self._disconnect(client, client.account or GLOBAL_ACCOUNT)
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def _connect(self, client: ConnRecord) -> None:
+        account = client.account or GLOBAL_ACCOUNT
+        subject = subjects_of(account)[0]
+        if self._wanted(subject):
+            tail = f',"client":{_client(client, account, ended=False)}}}'
+            self._publish(subject, "client_connect", tail)
+
+    def _closed(self, client: ConnRecord, index: int, inside: bool) -> None:
+        account = client.account or GLOBAL_ACCOUNT
+        if client.reason == ClosedReason.AUTHENTICATION_FAILURE:
+            account = GLOBAL_ACCOUNT  # whoever does not pass is in no other
+            tail = _end(client, account)
+            if inside:
+                self._tell_inside(index, account, tail)
+            self._publish(f"$SYS.SERVER.{self._system.info.id}.CLIENT.AUTH.ERR", "client_disconnect", tail)
+        self._disconnect(client, account)
+
+    def _disconnect(self, client: ConnRecord, account: str) -> None:
+        subject = subjects_of(account)[1]
+        if self._wanted(subject):
+            self._publish(subject, "client_disconnect", _end(client, account))
+
+    def _tell_inside(self, index: int, account: str, tail: str) -> None:
+        """Publish in another account than the system's: a worker does that for us."""
+        payload = self._typed("client_disconnect") + self._system.info.text() + tail
+        request = {"op": "publish", "account": account, "subject": ACCOUNT_AUTH_ERROR, "payload": payload}
+        self._questions.tell(index, request)
+
+    def _count(self, name: str, conns: int | None, index: int = 0) -> None:
+        """Publish how many connections an account has. ``conns``: those of one worker, if it said so."""
+        place = self._places.get(name)
+        if name == GLOBAL_ACCOUNT or place is None:
+            return
+        *_, old, new = subjects_of(name)
+        self._due[name] = self._loop.time() + CONNS_SECONDS
+        if not self._wanted(old) and not self._wanted(new):
+            self._told.pop(name, None)
+            return
+        sums = self._core.account_total(place)
+        if conns is not None:
+            sums["conns"] += conns - self._core.account_conns(index, place)
+        self._told[name] = sums["conns"]
+        start = self._typed("account_connections")
+        tail = f",{compact(account_stat(name, sums))[1:]}"
+        for subject in (old, new):
+            self._system.publish(subject, f"{start}{self._system.info.text()}{tail}".encode())
+
+    def _heartbeat(self) -> None:
+        """Every account that has connections says so when it has said nothing for a while."""
+        self._timer = self._loop.call_later(1.0, self._heartbeat)
+        now = self._loop.time()
+        for name, due in self._due.items():
+            if now < due:
+                continue
+            self._due[name] = now + CONNS_SECONDS
+            if self._core.account_total(self._places[name])["conns"]:
+                self._count(name, None)
+
+    def _wanted(self, subject: str) -> bool:
+        return self._system.interested(subject)
+
+    def _publish(self, subject: str, kind: str, tail: str) -> None:
+        self._system.publish(subject, f"{self._typed(kind)}{self._system.info.text()}{tail}".encode())
+
+    def _typed(self, kind: str) -> str:
+        moment = time_text(time.time_ns())
+        return f'{{"type":"{_TYPE}{kind}","id":"{self._system.ids.new()}","timestamp":"{moment}","server":'
+
+
+def _client(client: ConnRecord, account: str, ended: bool) -> str:
+    about: dict[str, Any] = json.loads(client.about) if client.about else {}
+    fields: dict[str, Any] = {
+        "start": time_text(client.start_ns),
+        "host": client.ip,
+        "id": client.cid,
+        "acc": account,
+        "user": client.user,
+        "name": about.get("name"),
+        "lang": about.get("lang"),
+        "ver": about.get("version"),
+    }
+    if ended:
+        fields |= {"rtt": client.rtt_ns, "stop": time_text(client.stop_ns)}
+    fields |= {"name_tag": account, "kind": "Client", "client_type": "nats"}
+    return compact({name: value for name, value in fields.items() if value})
+
+
+def _end(client: ConnRecord, account: str) -> str:
+    sent = f'{{"msgs":{client.in_msgs},"bytes":{client.in_bytes}}}'  # by the client
+    received = f'{{"msgs":{client.out_msgs},"bytes":{client.out_bytes}}}'
+    reason = reason_text(client.reason)
+    return f',"client":{_client(client, account, ended=True)},"sent":{sent},"received":{received},"reason":"{reason}"}}'
