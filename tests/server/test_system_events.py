@@ -348,7 +348,7 @@ def test_shutdown(own: Server) -> None:
 
 
 def test_lame_duck(kind: Kind) -> None:
-    config = SYSTEM + 'lame_duck_duration: "30s"\nlame_duck_grace_period: "1ms"'
+    config = SYSTEM + 'lame_duck_duration: "30s"\nlame_duck_grace_period: "1s"'
     server = start(kind, config)
     try:
         listener = Listener(server)
