@@ -25,6 +25,11 @@ def compact(value: Any) -> str:
     return _escaped(_COMPACT(_plain_numbers(value)))
 
 
+def compact_exact(value: Any) -> str:
+    """The same of a value that holds no float, for those that come by the thousand."""
+    return _escaped(_COMPACT(value))
+
+
 def indented(value: Any) -> str:
     """JSON as it is served: two blanks for each level, no line end at the end."""
     return _escaped("".join(_pieces(value, "\n")))

@@ -23,7 +23,7 @@ from broker.core import Core
 from broker.log import Log
 from broker.mesh.collect import Questions
 from broker.monitor.accounts import account_stat
-from broker.monitor.encode import compact, time_text
+from broker.monitor.encode import compact_exact, time_text
 from broker.options.users import GLOBAL_ACCOUNT
 from broker.protocol.errors import ClosedReason, reason_text
 from broker.records import ConnRecord, read_records
@@ -188,7 +188,7 @@ class Events:
             sums["conns"] += conns - self._core.account_conns(index, place)
         self._told[name] = sums["conns"]
         start = self._typed("account_connections")
-        tail = f",{compact(account_stat(name, sums))[1:]}"
+        tail = f",{compact_exact(account_stat(name, sums))[1:]}"
         for subject in (old, new):
             self._system.publish(subject, f"{start}{self._system.info.text()}{tail}".encode())
 
@@ -229,7 +229,7 @@ def _client(client: ConnRecord, account: str, ended: bool) -> str:
     if ended:
         fields |= {"rtt": client.rtt_ns, "stop": time_text(client.stop_ns)}
     fields |= {"name_tag": account, "kind": "Client", "client_type": "nats"}
-    return compact({name: value for name, value in fields.items() if value})
+    return compact_exact({name: value for name, value in fields.items() if value})
 
 
 def _end(client: ConnRecord, account: str) -> str:

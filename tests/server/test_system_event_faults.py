@@ -87,7 +87,7 @@ def test_the_gateway_dies(server: Server) -> None:
     first.leave()
     second.leave()
     gone = [listener.next("$SYS.ACCOUNT.APP.DISCONNECT").body["client"]["name"] for _ in range(2)]
-    assert gone == ["first", "second"]
+    assert sorted(gone) == ["first", "second"]  # of two workers, perhaps
     listener.leave()
 
 
