@@ -61,6 +61,10 @@ void timer_set(struct core *k, struct conn *c)
     if (k->nheap == k->cap_heap) {
         uint32_t cap = k->cap_heap ? k->cap_heap * 2 : 256;
         struct conn **more = realloc(k->heap, cap * sizeof *more);
+        if (!more && c->kind == KIND_INTERNAL) { /* it must stay: the next request tries again */
+            c->resume_at = 0;
+            return;
+        }
         if (!more) {
             conn_close(k, c, READ_ERROR); /* a connection without timers could stay for ever */
             return;
