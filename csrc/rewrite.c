@@ -1,7 +1,7 @@
 /* rewrite.c: see rewrite.h.
  *
- * The header is Nats-Request-Info, JSON in a fixed order of fields. Whatever a client says in a header of that name is removed,
- * in any spelling, so that a service may believe it.
+ * The header is Nats-Request-Info, JSON in a fixed order of fields. Whatever a client says in a header of that name is removed, in any
+ * spelling that some library would accept, so that a service may believe it. (nats-server removes the exact name alone.)
  */
 #include "rewrite.h"
 #include <stdio.h>
@@ -9,8 +9,8 @@
 #include <strings.h>
 #include <time.h>
 
-static const char INFO[] = "Nats-Request-Info:";
-#define INFO_LEN (sizeof INFO - 1)
+static const char NAME[] = "Nats-Request-Info";
+#define NAME_LEN (sizeof NAME - 1)
 
 /* Where the headers are: behind the line if they were rewritten before, else at the start of the payload. */
 const char *message_headers(const struct message *m) { return m->line_len ? m->head + m->line_len : m->payload; }
@@ -29,24 +29,51 @@ static void line(struct text *out, const struct message *m, const char *reply, s
     text_add(out, "\r\n", 2);
 }
 
-/* Copy the header lines but for those that are forged, and without the blank line at the end. */
-static void copy_headers(struct text *out, const char *p, size_t n)
+/* What a reader may take for white space around a name. */
+static bool blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
+
+/* Would anybody read this line as our header? Some readers trim names, some know no difference of case. */
+static bool forged(const char *p, size_t n)
 {
     const char *end = p + n;
+    while (p < end && blank(*p)) p++;
+    if ((size_t)(end - p) < NAME_LEN || strncasecmp(p, NAME, NAME_LEN) != 0) return false;
+    p += NAME_LEN;
+    while (p < end && blank(*p)) p++;
+    return p < end && *p == ':';
+}
+
+/* A carriage return within a line is the end of one to some readers. */
+static void copy_line(struct text *out, const char *p, size_t n)
+{
+    for (const char *cr; (cr = memchr(p, '\r', n)); n -= (size_t)(cr + 1 - p), p = cr + 1) {
+        text_add(out, p, (size_t)(cr - p));
+        text_add(out, " ", 1);
+    }
+    text_add(out, p, n);
+    text_add(out, "\r\n", 2);
+}
+
+/* Copy the header lines but for those that are forged, and so that whatever is appended is a header for every reader: each line ended,
+ * none of them blank, nor one that is no header. */
+static void copy_headers(struct text *out, const char *p, size_t n)
+{
+    const char *start = p, *end = p + n;
+    bool skipping = false, status = n >= 5 && memcmp(p, "NATS/", 5) == 0;
+    if (!status) text_add(out, "NATS/1.0\r\n", 10);
     while (p < end) {
-        const char *lf = memchr(p, '\n', (size_t)(end - p)), *next = lf ? lf + 1 : end;
-        size_t len = (size_t)(next - p);
-        bool blank = len == 2 && p[0] == '\r';
-        bool forged = len >= INFO_LEN && strncasecmp(p, INFO, INFO_LEN) == 0;
-        if (blank && next == end) return;
-        if (!forged) text_add(out, p, len);
-        if (forged) { /* with the lines that continue it */
-            while (next < end && (*next == ' ' || *next == '\t')) {
-                lf = memchr(next, '\n', (size_t)(end - next));
-                next = lf ? lf + 1 : end;
-            }
-        }
-        p = next;
+        const char *lf = memchr(p, '\n', (size_t)(end - p)), *stop = lf ? lf : end, *text = p;
+        bool continues = *p == ' ' || *p == '\t';
+        while (stop > p && stop[-1] == '\r') stop--;
+        while (text < stop && blank(*text)) text++;
+        bool says = text < stop && (continues || (status && p == start) || memchr(p, ':', (size_t)(stop - p)));
+        if (!says) /* some readers would stop here */
+            skipping &= continues;
+        else if (forged(p, (size_t)(stop - p)))
+            skipping = true;
+        else if (!continues || !skipping)
+            skipping = false, copy_line(out, p, (size_t)(stop - p));
+        p = lf ? lf + 1 : end;
     }
 }
 
