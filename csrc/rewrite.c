@@ -30,7 +30,7 @@ static void line(struct text *out, const struct message *m, const char *reply, s
 }
 
 /* What a reader may take for white space around a name. */
-static bool blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
+static bool blank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
 /* Would anybody read this line as our header? Some readers trim names, some know no difference of case. */
 static bool forged(const char *p, size_t n)
