@@ -1,10 +1,18 @@
-/* Fuzz target: whatever a peer sends, on either plane, is applied or refused. */
+/* Fuzz target: whatever a peer sends, on either plane, is applied or refused: to clients with and without headers, in accounts that share
+ * streams and services. The first byte says which plane, and how much of a well-formed head stands in front. */
 #include "fake_client.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+/* As csrc/mesh.c lays them out. */
+struct record {
+    uint32_t len;
+    uint8_t type, flags, spare, version;
+    uint64_t tried;
+    uint32_t account, subject_len, reply_len, head_len, hdr_len, queues_len, nqueues;
+};
+
+static struct core *two_accounts(void)
 {
-    if (n < 2) return 0;
-    struct spl_config cfg = {.workers = 2,
+    struct spl_config cfg = {.workers = 3,
                              .index = 0,
                              .serial = 1,
                              .max_control_line = 512,
@@ -18,17 +26,57 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
                              .headers = 1,
                              .shared_fd = -1};
     struct core *k = spl_new(&cfg);
-    if (!k || spl_account(k, "$G", 2) != 0 || spl_peer_up(k, 1, 2, "/nowhere") != 0) abort();
+    if (!k || spl_account(k, "$G", 2) != 0 || spl_account(k, "A", 1) != 1) abort();
+    if (spl_account_label(k, 0, "\"$G\"", 4) != 0 || spl_service_export(k, 0, 1, 0) != 0) abort();
+    if (spl_service_import(k, 1, 0, 0, "a.*", 3, NULL, 0) != 0) abort();
+    if (spl_stream_import(k, 1, 0, "a.>", 3, NULL, NULL) != 0) abort();
+    if (spl_peer_up(k, 1, 2, "/nowhere") != 0 || spl_peer_up(k, 2, 3, "/nowhere") != 0) abort();
+    return k;
+}
+
+static struct conn *client(struct core *k, int account, bool headers)
+{
+    static const char subs[] = "SUB a.b 1\r\nSUB a.* q 2\r\nSUB > 3\r\nUNSUB 3 2\r\n";
     struct conn *c = conn_new(k, -1, KIND_CLIENT);
-    c->acc = k->accounts[0];
-    c->open = c->echo = true;
-    static const char subs[] = "SUB a.b 1\r\nSUB a.* q 2\r\nSUB > 3\r\n";
-    client_parse(k, c, subs, sizeof subs - 1);
+    if (!c) abort();
+    c->acc = k->accounts[account];
+    c->open = c->echo = c->connected = true;
+    c->headers = headers;
+    if (client_parse(k, c, subs, sizeof subs - 1) != sizeof subs - 1) abort();
+    return c;
+}
+
+/* A pending answer, so that its name can be met: the peers' clients answer. */
+static void request(struct core *k, struct conn *c)
+{
+    static const char line[] = "PUB a.b in.box 0\r\n\r\n";
+    c->hold = 0;
+    client_parse(k, c, line, sizeof line - 1);
+}
+
+static size_t frame(char *p, size_t n, uint8_t kind)
+{
+    struct record r = {.len = (uint32_t)n, .type = 2, .flags = kind >> 3 & 7, .version = 1, .account = kind >> 6 & 1};
+    if (n < sizeof r + 16) return 0;
+    const uint8_t *by = (const uint8_t *)p + sizeof r; /* the lengths come from the bytes, and so may be wrong */
+    r.subject_len = by[0] % 12, r.reply_len = by[1] % 24, r.head_len = r.reply_len + 2 + by[2] % 6;
+    r.hdr_len = by[3], r.queues_len = by[4] % 16, r.nqueues = by[5] % 4;
+    memcpy(p, &r, sizeof r);
+    return sizeof r;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+    if (n < 2) return 0;
+    struct core *k = two_accounts();
+    client(k, 0, false);
+    request(k, client(k, 1, true));
+    client(k, 1, false);
     uint8_t kind = data[0];
     char *exact = malloc(n - 1);
+    if (!exact) abort();
     memcpy(exact, data + 1, n - 1);
     if (kind & 1) {
-        /* A well-formed head in front makes the records reachable. */
         if (kind & 2 && n > 41)
             exact[0] = 1 + (kind >> 2 & 3), exact[1] = 1, exact[2] = 1, exact[3] = 0, exact[4] = 2,
             exact[5] = exact[6] = exact[7] = 0;
@@ -36,9 +84,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     } else {
         struct conn *peer = k->peers[1].conn;
         peer->hold = 0;
+        if (kind & 2) frame(exact, n - 1, kind);
         size_t used = mesh_parse(k, peer, exact, n - 1);
         if (used > n - 1) abort();
     }
+    conn_bury(k);
     free(exact);
     spl_free(k);
     return 0;
