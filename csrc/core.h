@@ -234,6 +234,7 @@ struct core {
     struct answers *answers;
     struct sub **special; /* met by the message that is being delivered, and dealt with after it */
     uint32_t nspecial, cap_special;
+    uint32_t crossings; /* of the message that is being delivered, from account to account */
     int64_t system_account;
     char *where; /* the server as clients' services see it: JSON */
     uint32_t where_len;

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_HOPS 64 /* accounts that one request may cross; a chain of them is C stack */
+#define MAX_HOPS 1024 /* accounts in a chain, as many as imports are searched for cycles; each is 2 KiB of C stack */
+#define MAX_CROSSINGS 16384 /* in all, for one message: chains that part and meet again are more with every account */
 
 struct service_import {
     struct sub sub; /* first */
@@ -154,6 +155,7 @@ static bool forward(struct core *k, const struct service_import *i, const struct
 static bool request(struct core *k, const struct service_import *i, const struct message *m)
 {
     if (!m->from || !may_pass(i, m->way)) return false; /* from a peer: it was resolved there */
+    if (++k->crossings > MAX_CROSSINGS) return false;
     struct answer *a = NULL;
     if (m->reply_len && !(a = answer_expect(k, i->by, i->importer, m->reply, m->reply_len, i->by->streamed)))
         return false;
@@ -201,6 +203,7 @@ static bool answer(struct core *k, const struct message *m)
 
 bool service_deliver(struct core *k, struct sub *s, const struct message *m)
 {
+    if (!m->way) k->crossings = 0;
     if (s->special & SUB_RESPONSE) return answer(k, m);
     return request(k, (const struct service_import *)s, m);
 }

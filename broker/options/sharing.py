@@ -213,36 +213,59 @@ class Sharing:
             return str(error)
         return ""
 
+    # Both searches go down as far as chains of imports are long: a list holds what a recursion would. Chains that part and meet
+    # again are many; where one has been without finding anything, no other one will: what was accepted before has no cycle.
+
     def _service_cycle(self, account: str, local: str, visited: set[str]) -> str:
-        if len(visited) >= _MAX_DEPTH:
-            return _TOO_DEEP
-        for one in self._accepted.get(("service", account), ()):
-            if not collide(local, one.subject):
+        below = [(account, local, iter(self._accepted.get(("service", account), ())))]
+        seen = {(account, local)}
+        while below:
+            account, local, imports = below[-1]
+            one = next((one for one in imports if collide(local, one.subject)), None)
+            if one is None:
+                below.pop()
+                if below:
+                    visited.discard(account)
                 continue
             if one.account in visited:
                 return _CYCLE
-            visited.add(account)
             own = service_shape(one).local
-            error = self._service_cycle(one.account, own if covers(local, own) else local, visited)
-            if error:
-                return error
-            visited.discard(one.account)
+            narrower = own if covers(local, own) else local
+            if (one.account, narrower) in seen:
+                continue
+            seen.add((one.account, narrower))
+            visited.add(account)
+            if len(visited) >= _MAX_DEPTH:
+                return _TOO_DEEP
+            below.append((one.account, narrower, iter(self._accepted.get(("service", one.account), ()))))
         return ""
 
     def _stream_cycle(self, account: AccountOptions, local: str, visited: set[str]) -> str:
-        if len(visited) >= _MAX_DEPTH:
-            return _TOO_DEEP
-        if not any(export.kind == "stream" and covers(export.subject, local) for export in account.exports):
-            return ""
-        visited.add(account.name)
-        for one in self._accepted.get(("stream", account.name), ()):
-            own = stream_shape(one).local
-            if not collide(local, own):
+        below = [(local, iter(self._streams_under(account, local, visited)))]
+        seen = {(account.name, local)}
+        while below:
+            local, imports = below[-1]
+            one = next((one for one in imports if collide(local, stream_shape(one).local)), None)
+            if one is None:
+                below.pop()
                 continue
             if one.account in visited:
                 return _CYCLE
+            own = stream_shape(one).local
             narrower = own if covers(local, own) else local
-            error = self._stream_cycle(self._accounts[one.account], narrower, visited)
-            if error:
-                return error
+            if (one.account, narrower) in seen:
+                continue
+            seen.add((one.account, narrower))
+            if len(visited) >= _MAX_DEPTH:
+                return _TOO_DEEP
+            below.append(
+                (narrower, iter(self._streams_under(self._accounts[one.account], narrower, visited)))
+            )
         return ""
+
+    def _streams_under(self, account: AccountOptions, local: str, visited: set[str]) -> Iterable[Import]:
+        """The imports by which an account may have what it exports as ``local``; notes that it was visited."""
+        if not any(export.kind == "stream" and covers(export.subject, local) for export in account.exports):
+            return ()
+        visited.add(account.name)
+        return self._accepted.get(("stream", account.name), ())
