@@ -56,7 +56,7 @@ static void request(struct core *k, struct conn *c)
 
 static size_t frame(char *p, size_t n, uint8_t kind)
 {
-    struct record r = {.len = (uint32_t)n, .type = 2, .flags = kind >> 3 & 7, .version = 1, .account = kind >> 6 & 1};
+    struct record r = {.len = (uint32_t)n, .type = 2, .flags = kind >> 3 & 7, .version = 2, .account = kind >> 6 & 1};
     if (n < sizeof r + 16) return 0;
     const uint8_t *by = (const uint8_t *)p + sizeof r; /* the lengths come from the bytes, and so may be wrong */
     r.subject_len = by[0] % 12, r.reply_len = by[1] % 24, r.head_len = r.reply_len + 2 + by[2] % 6;
@@ -78,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     memcpy(exact, data + 1, n - 1);
     if (kind & 1) {
         if (kind & 2 && n > 41)
-            exact[0] = 1 + (kind >> 2 & 3), exact[1] = 1, exact[2] = 1, exact[3] = 0, exact[4] = 2,
+            exact[0] = 1 + (kind >> 2 & 3), exact[1] = 2, exact[2] = 1, exact[3] = 0, exact[4] = 2,
             exact[5] = exact[6] = exact[7] = 0;
         spl_control(k, exact, n - 1);
     } else {
