@@ -35,12 +35,14 @@ def guest_name() -> str:
 def with_implied_user(options: Options, name: str) -> Options:
     """Options in which whoever may come in without credentials has a user, called ``name`` if none is configured.
 
-    Users of the system account, and of no other, do not close the server to everybody else: a user is made up for those.
+    A configuration that speaks of the system account alone closes the server to those who say who they are and are not,
+    but to nobody else: a user is made up for whoever says nothing.
     """
     system = system_account(options)
     others = [account for account in options.accounts if account.name != system]
     users: list[User | NkeyUser] = [*options.users, *options.nkeys]
-    if others or not users or options.no_auth_user or any(user.account != system for user in users):
+    alone = options.accounts and not others and not options.username and options.token is None
+    if not alone or options.no_auth_user or any(user.account != system for user in users):
         return options
     guest = User(name, Secret(name))
     return replace(options, users=[*options.users, guest], no_auth_user=name, implied_user=True)
