@@ -60,6 +60,7 @@ class _Sharing:
 
     exports: list[tuple[AccountOptions, Export]] = field(default_factory=list)
     imports: list[tuple[AccountOptions, Import]] = field(default_factory=list)
+    users: set[str] = field(default_factory=set)  # names and nkeys of all users so far
 
 
 def read_accounts(node: Node, options: Options, report: Report) -> None:
@@ -70,7 +71,7 @@ def read_accounts(node: Node, options: Options, report: Report) -> None:
         return
     if not isinstance(node.value, dict):
         return  # nats-server overlooks anything else, too
-    sharing = _Sharing()
+    sharing = _Sharing(users={user.name for user in options.users} | {user.nkey for user in options.nkeys})
     for name, item in node.value.items():
         if item.used:
             continue  # a variable
@@ -142,7 +143,7 @@ def _read_account(
             case _:
                 report.unknown_field(name, item, _ACCOUNT_KEYS)
     if users_node is not None:
-        _add_users(users, nkeys, account, users_node, options, report)
+        _add_users(users, nkeys, sharing.users, users_node, options, report)
     for user in users:
         user.account, user.permissions = account.name, user.permissions or permissions
     for nkey_user in nkeys:
@@ -152,7 +153,7 @@ def _read_account(
 def _add_users(
     users: list[User],
     nkeys: list[NkeyUser],
-    account: AccountOptions,
+    names: set[str],
     node: Node,
     options: Options,
     report: Report,
@@ -164,7 +165,6 @@ def _add_users(
     if (users or nkeys) and options.token is not None:
         report.error(node, "Can not have a token and accounts")
         return
-    names = {user.name for user in options.users} | {user.nkey for user in options.nkeys}
     for nkey_user in nkeys:
         if nkey_user.nkey in names:
             report.error(node, f"Duplicate nkey {quote(nkey_user.nkey)} detected")

@@ -51,9 +51,12 @@ def _values(options: Options, write: _Writer) -> dict[str, Plain]:
             values[key] = f"{host}:{port}"
     if options.trusted_proxies:
         values["proxies"] = {"trusted": [{"key": key} for key in options.trusted_proxies]}
-    values["authorization"] = _authorization(options, write)
+    users = write.users(options)
+    values["authorization"] = _authorization(options, write, users.get(GLOBAL_ACCOUNT, []))
     if options.accounts:
-        values["accounts"] = {account.name: write.account(account, options) for account in options.accounts}
+        values["accounts"] = {
+            account.name: write.account(account, users.get(account.name, [])) for account in options.accounts
+        }
     if options.mappings:
         values["mappings"] = write.mappings(options.mappings)
     if options.operators:
@@ -65,7 +68,7 @@ def _values(options: Options, write: _Writer) -> dict[str, Plain]:
     return values
 
 
-def _authorization(options: Options, write: _Writer) -> dict[str, Plain]:
+def _authorization(options: Options, write: _Writer, users: list[Plain]) -> dict[str, Plain]:
     block: dict[str, Plain] = {}
     # Flags can set what a file may not: then only what outranks the rest, and so has an effect, is written.
     single = not options.users and not options.nkeys
@@ -77,7 +80,6 @@ def _authorization(options: Options, write: _Writer) -> dict[str, Plain]:
     block["timeout"] = options.auth_timeout
     if options.default_permissions is not None:
         block["default_permissions"] = _permissions(options.default_permissions)
-    users = write.users(options, GLOBAL_ACCOUNT)
     if users:
         block["users"] = users
     if options.proxy_required:
@@ -184,10 +186,13 @@ class _Writer:
             entry["proxy_required"] = True
         return entry
 
-    def users(self, options: Options, account: str) -> list[Plain]:
-        """The users of one account."""
+    def users(self, options: Options) -> dict[str, list[Plain]]:
+        """The users of each account that has some."""
         users: list[User | NkeyUser] = [*options.users, *options.nkeys]
-        return [self.user(user) for user in users if user.account == account]
+        found: dict[str, list[Plain]] = {}
+        for user in users:
+            found.setdefault(user.account, []).append(self.user(user))
+        return found
 
     def mappings(self, mappings: Any) -> dict[str, Plain]:
         return {
@@ -199,9 +204,8 @@ class _Writer:
             for mapping in mappings
         }
 
-    def account(self, account: Any, options: Options) -> dict[str, Plain]:
+    def account(self, account: Any, users: list[Plain]) -> dict[str, Plain]:
         block: dict[str, Plain] = {"nkey": account.nkey} if account.nkey else {}
-        users = self.users(options, account.name)
         if users:
             block["users"] = users
         if account.exports:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -276,3 +277,17 @@ def test_effective_text_of_what_only_flags_can_set(
     options = again.options
     found = {"users": options.users, "token": options.token, "user": options.username}
     assert [name for name, value in found.items() if value] == [written]
+
+
+def test_ten_times_the_accounts_cost_ten_times_as_much(load_text: LoadText) -> None:
+    """Reading them and writing them: a server of thousands of accounts starts as fast as it reads."""
+
+    def seconds(count: int) -> float:
+        accounts = "".join(f"A{i} {{ users: [{{ user: u{i}, password: p }}] }}\n" for i in range(count))
+        began = time.process_time()
+        loaded = load_text(f"accounts {{\n{accounts}}}")
+        effective_text(loaded.options)
+        assert loaded.errors == [] and len(loaded.options.users) == count
+        return time.process_time() - began
+
+    assert seconds(5000) < 22 * min(seconds(500), seconds(500))
