@@ -240,9 +240,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--peer", default="nats-server", metavar="SERVER", help=f"the second server: {server_help}"
     )
-    parser.add_argument(
-        "--quick", action="store_true", help="fewer messages, medians of 3: under three minutes"
-    )
+    parser.add_argument("--quick", action="store_true", help="fewer messages, medians of 3: three minutes")
     parser.add_argument(
         "--only", choices=SECTIONS, action="append", help="only this section (may be repeated)"
     )
