@@ -99,6 +99,13 @@ FAMILIES = (
         "req_s",
     ),
     _family(
+        "request-reply, 1 pair, 100 at once",
+        "--mode reqrep --size 128 --pubs 1 --window 100",
+        400_000,
+        {"service import": SERVICE},
+        "req_s",
+    ),
+    _family(
         "request-reply, 50 pairs",
         "--mode reqrep --size 128 --pubs 50",
         1_000,

@@ -8,7 +8,7 @@
  *            [--host 127.0.0.1] [--pubs N] [--subs N] [--msgs M] [--size S]
  *            [--subject foo] [--subjects K] [--nsubs N] [--threads T]
  *            [--wbuf BYTES | --batch MSGS] [--rbuf BYTES] [--timeout SEC] [--settle MS]
- *            [--linger MS] [--warmup N] [--verify] [--sub-port P2] [--pad N]
+ *            [--window N] [--linger MS] [--warmup N] [--verify] [--sub-port P2] [--pad N]
  *            [--user U --pass P] [--sub-user U2] [--accounts K] [--sub-subject S2]
  *            [--server-pids a,b,c] [--server-cpu N] [--tag TEXT]
  *
@@ -19,8 +19,10 @@
  *   fanout  all publishers -> one subject -> every subscriber gets everything
  *   queue   like fanout, but all subscribers are in one queue group: each
  *           message must arrive exactly once in total
- *   reqrep  requester i -> subject.i -> responder i -> requester i, one request
- *           in flight per requester (pubs pairs; --subs is ignored)
+ *   reqrep  requester i -> subject.i -> responder i -> requester i (pubs pairs;
+ *           --subs is ignored), --window (1) requests in flight per requester; with
+ *           more than one, each has a reply subject of its own, and what one read
+ *           causes goes out in one write
  *   wild    --nsubs subscriptions (1/4 literal, 3/4 with wildcards) spread over
  *           the subscribers, --subjects K distinct published subjects; subject
  *           i matches exactly subscription i (if i < nsubs)
@@ -88,12 +90,12 @@ enum role { R_PUB, R_SUB, R_REQ, R_RESP };
 /* ------------------------------------------------------------- options -- */
 static struct {
     const char *host, *subject, *sub_subject, *tag, *user, *sub_user, *pass;
-    int port, sub_port, pad, accounts, pubs, subs, threads, timeout, settle_ms, linger_ms, verify, warmup, server_cpu;
+    int port, sub_port, pad, accounts, window, pubs, subs, threads, timeout, settle_ms, linger_ms, verify, warmup, server_cpu;
     enum mode mode;
     uint64_t msgs, subjects, nsubs;
     size_t size, wbuf, rbuf, batch;
     int pids[64], npids;
-} o = {.host = "127.0.0.1", .subject = "foo", .tag = "", .user = "", .pass = "", .port = 4222, .pubs = 1, .subs = 1, .threads = 1,
+} o = {.host = "127.0.0.1", .subject = "foo", .tag = "", .user = "", .pass = "", .port = 4222, .pubs = 1, .subs = 1, .threads = 1, .window = 1,
        .timeout = 60, .settle_ms = 20, .linger_ms = 20, .warmup = 200, .server_cpu = -1, .mode = PUB,
        .msgs = 100000, .subjects = 1, .size = 128, .wbuf = 65536, .rbuf = 65536};
 
@@ -138,8 +140,9 @@ struct conn {
     int pinged, pong_due;   /* pong_due: answer a PING at the next frame boundary */
     /* requester: one prebuilt request; both: bytes that could not be sent yet */
     char *req;
-    size_t req_len;
-    uint64_t sent_at;
+    size_t req_len, req_token; /* where the token of its reply subject is; 0: it never changes */
+    uint64_t sent, *sent_at; /* when, of the last o.window requests */
+    int corked;
     uint32_t *lat;          /* ns, o.msgs entries */
     char *pend;
     size_t pend_len, pend_cap;
@@ -319,12 +322,15 @@ static void setup_conn(struct conn *c)
         send_all(c->fd, line, n);
         subject_of(sub, sizeof sub, o.subject, c->idx, 0);
         c->req = malloc(o.size + 256);
-        c->req_len = sprintf(c->req, "PUB %s _INBOX.nl%d.1 %zu\r\n", sub, c->idx, o.size);
+        c->req_len = sprintf(c->req, "PUB %s _INBOX.nl%d.", sub, c->idx);
+        if (o.window > 1) c->req_token = c->req_len;
+        c->req_len += sprintf(c->req + c->req_len, "%s %zu\r\n", o.window > 1 ? "00000000" : "1", o.size);
         memset(c->req + c->req_len, 'q', o.size);
         memcpy(c->req + c->req_len + o.size, "\r\n", 2);
         c->req_len += o.size + 2;
         c->expect = o.msgs + o.warmup;
         c->lat = xalloc(o.msgs * sizeof *c->lat);
+        c->sent_at = xalloc(o.window * sizeof *c->sent_at);
         break;
     }
     case R_RESP: {
@@ -362,7 +368,7 @@ static void conn_done(struct conn *c)
 /* Small writes (requests, replies, PING/PONG): try at once, keep the rest. */
 static void conn_send(struct thread *t, struct conn *c, const char *p, size_t n)
 {
-    if (!c->pend_len) {
+    if (!c->pend_len && !c->corked) {
         ssize_t k = send(c->fd, p, n, MSG_NOSIGNAL);
         if (k < 0 && errno != EAGAIN) return fail("send: %s", strerror(errno));
         if (k > 0) p += k, n -= k;
@@ -371,7 +377,7 @@ static void conn_send(struct thread *t, struct conn *c, const char *p, size_t n)
     if (c->pend_len + n > c->pend_cap) c->pend = realloc(c->pend, c->pend_cap = 2 * (c->pend_len + n));
     memcpy(c->pend + c->pend_len, p, n);
     c->pend_len += n;
-    set_events(t, c, 1, 0);
+    if (!c->corked) set_events(t, c, 1, 0);
 }
 static void put_hex(char *p, uint64_t v, int digits)
 {
@@ -438,7 +444,8 @@ static void pub_write(struct thread *t, struct conn *c)
 }
 static void send_request(struct thread *t, struct conn *c)
 {
-    c->sent_at = now_ns();
+    if (c->req_token) put_hex(c->req + c->req_token, c->sent, 8);
+    c->sent_at[c->sent++ % o.window] = now_ns();
     conn_send(t, c, c->req, c->req_len);
 }
 /* One complete MSG or HMSG: control line [h, he) without CRLF, payload of n bytes behind the headers. */
@@ -460,11 +467,11 @@ static void on_msg(struct thread *t, struct conn *c, const char *h, const char *
         if (c->got == c->expect) conn_done(c);
         break;
     case R_REQ: {
-        uint64_t d = now_ns() - c->sent_at;
+        uint64_t d = now_ns() - c->sent_at[(c->got - 1) % o.window];
         if (c->got > c->expect) return fail("requester %d got too many replies", c->idx);
         if (c->got > (uint64_t)o.warmup) c->lat[c->got - o.warmup - 1] = d > UINT32_MAX ? UINT32_MAX : d;
         if (c->got == c->expect) conn_done(c);
-        else send_request(t, c);
+        if (c->sent < c->expect) send_request(t, c);
         break;
     }
     case R_RESP: { /* MSG subject sid reply [headers] size -> reply with the same payload */
@@ -532,6 +539,7 @@ static void parse(struct thread *t, struct conn *c)
         if (sum == all) one_done(); /* one completion for the whole group */
     }
 }
+static void on_write(struct thread *t, struct conn *c);
 static void on_read(struct thread *t, struct conn *c)
 {
     if (c->rpos && c->rlen) {
@@ -546,7 +554,12 @@ static void on_read(struct thread *t, struct conn *c)
         return;
     }
     c->rlen += n;
+    c->corked = o.window > 1;
     parse(t, c);
+    if (!c->corked) return;
+    c->corked = 0;
+    if (c->pend_len && !c->want_out) on_write(t, c);
+    if (c->pend_len) set_events(t, c, 1, 0);
 }
 static void on_write(struct thread *t, struct conn *c)
 {
@@ -570,7 +583,8 @@ static void *run_thread(void *arg)
     for (int i = 0; i < t->nconns; i++) set_events(t, t->conns[i], t->conns[i]->role == R_PUB, 1);
     pthread_barrier_wait(&go);
     for (int i = 0; i < t->nconns; i++)
-        if (t->conns[i]->role == R_REQ) send_request(t, t->conns[i]);
+        for (int w = 0; w < o.window && t->conns[i]->role == R_REQ && t->conns[i]->sent < t->conns[i]->expect; w++)
+            send_request(t, t->conns[i]);
     uint64_t stop = 0;
     for (;;) {
         int n = epoll_wait(t->ep, ev, 256, 20);
@@ -677,7 +691,7 @@ static void parse_args(int argc, char **argv)
         {"threads", 1, 0, 't'}, {"wbuf", 1, 0, 'w'}, {"batch", 1, 0, 'B'}, {"rbuf", 1, 0, 'r'}, {"timeout", 1, 0, 'T'}, {"settle", 1, 0, 'e'},
         {"linger", 1, 0, 'l'}, {"warmup", 1, 0, 'u'}, {"verify", 0, 0, 'v'}, {"sub-port", 1, 0, 'b'},
         {"pad", 1, 0, 'd'}, {"user", 1, 0, 'U'}, {"pass", 1, 0, 'W'},
-        {"sub-user", 1, 0, 'V'}, {"sub-subject", 1, 0, 'J'}, {"accounts", 1, 0, 'a'},
+        {"sub-user", 1, 0, 'V'}, {"sub-subject", 1, 0, 'J'}, {"accounts", 1, 0, 'a'}, {"window", 1, 0, 'x'},
         {"server-pids", 1, 0, 'i'}, {"server-cpu", 1, 0, 'c'}, {"tag", 1, 0, 'g'}, {0}};
     for (int ch; (ch = getopt_long(argc, argv, "", L, 0)) != -1;) switch (ch) {
         case 'h': o.host = optarg; break;
@@ -709,6 +723,7 @@ static void parse_args(int argc, char **argv)
         case 'V': o.sub_user = optarg; break;
         case 'J': o.sub_subject = optarg; break;
         case 'a': o.accounts = atoi(optarg); break;
+        case 'x': o.window = atoi(optarg); break;
         case 'i':
             for (char *p = strtok(optarg, ","); p && o.npids < 64; p = strtok(0, ",")) o.pids[o.npids++] = atoi(p);
             break;
@@ -720,7 +735,7 @@ static void parse_args(int argc, char **argv)
     if (!o.sub_subject) o.sub_subject = o.subject;
     if (o.mode == PUBSUB && o.pubs != o.subs) die("pubsub needs --pubs equal to --subs");
     if (o.verify && (o.size < 16 || o.mode == REQREP || o.mode >= IDLE)) die("--verify needs --size >= 16 and a publish mode");
-    if (o.subjects < 1 || o.threads < 1 || o.pubs < 1 || o.msgs < 1 || o.wbuf < 64) die("bad number");
+    if (o.subjects < 1 || o.threads < 1 || o.pubs < 1 || o.msgs < 1 || o.window < 1 || o.wbuf < 64) die("bad number");
     if (o.mode == WILD && !o.nsubs) o.nsubs = o.subjects;
 }
 
