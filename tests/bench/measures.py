@@ -177,8 +177,13 @@ def lifecycle(spec: Spec, cpu: int) -> dict[str, float]:
 def _process_name(server: Server, pid: int) -> str:
     if len(server.pids) == 1:
         return "resident_mib_server"
-    index = server.pids.index(pid)
-    return "resident_mib_supervisor" if index == 0 else f"resident_mib_worker_{index - 1}"
+    if pid == server.process.pid:
+        return "resident_mib_supervisor"
+    return (
+        f"resident_mib_worker_{server.workers.index(pid)}"
+        if pid in server.workers
+        else "resident_mib_gateway"
+    )
 
 
 def _client(port: int) -> socket.socket:

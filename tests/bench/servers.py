@@ -52,8 +52,8 @@ class Server:
 
     @property
     def workers(self) -> list[int]:
-        """The processes that serve clients: the children, or the only process."""
-        return self.pids[1:] or self.pids
+        """The processes that serve clients: the children but for the gateway, or the only process."""
+        return [pid for pid in self.pids[1:] if not is_gateway(pid)] or self.pids
 
 
 def spec_of(command: str) -> Spec:
@@ -206,6 +206,11 @@ def tree(pid: int) -> list[int]:
     for parent in found:
         found.extend(sorted(children.get(parent, [])))
     return found
+
+
+def is_gateway(pid: int) -> bool:
+    """Whether this is the process that has no clients."""
+    return b"broker.gateway" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
 
 
 def cpu_seconds(pids: list[int]) -> float:
