@@ -109,15 +109,21 @@ static void remember(struct last *l, const struct mapping *m, const char *subjec
     l->known = !l->from.failed && !l->to.failed;
 }
 
+static bool recall(const struct last *l, struct text *out)
+{
+    if (l->mapped) text_add(out, l->to.p, l->to.len);
+    return l->mapped;
+}
+
 bool mappings_apply(struct mappings *all, const char *subject, size_t n, uint64_t random, struct text *out)
 {
     struct last *l = &all->last;
-    if (l->known && l->from.len == n && bytes_same(l->from.p, subject, n)) {
-        if (l->mapped) text_add(out, l->to.p, l->to.len);
-        return l->mapped;
-    }
+    if (l->known && l->from.len == n && bytes_same(l->from.p, subject, n)) return recall(l, out);
     const struct mapping *m = find(all, subject, n);
-    if (is_fixed(m)) remember(l, m, subject, n);
+    if (is_fixed(m)) {
+        remember(l, m, subject, n);
+        if (l->known) return recall(l, out);
+    }
     if (!m) return false;
     uint32_t pick = (uint32_t)(random % 100);
     for (uint32_t i = 0; i < m->count; i++) {
