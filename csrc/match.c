@@ -15,13 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-int match_init(struct sublist *l, uint32_t cache_entries)
+void match_init(struct sublist *l, uint32_t cache_entries)
 {
     l->scratch.scratch = true;
     l->max_entries = cache_entries < 1u << 28 ? cache_entries : 1u << 28;
-    if (!l->max_entries) return 0;
-    l->recent = malloc(RECENT * sizeof *l->recent);
-    return l->recent ? 0 : -1;
 }
 
 void match_clear(struct sublist *l)
@@ -102,14 +99,17 @@ static void slot_drop(struct sublist *l, uint32_t entry)
 void match_changed(struct sublist *l, const char *pattern, size_t n, bool wild)
 {
     l->generation++;
-    if (!l->max_entries) return;
+    if (!l->nslots) return; /* no result is kept that could be outdated */
     if (wild) {
+        if (!l->recent && !(l->recent = malloc(RECENT * sizeof *l->recent))) {
+            l->nrecent += RECENT + 1; /* as if it were too long ago to tell: all results are outdated */
+            return;
+        }
         struct change *c = &l->recent[l->nrecent++ % RECENT];
         c->len = n <= RECENT_TEXT ? (uint32_t)n : UINT32_MAX;
         if (n <= RECENT_TEXT) memcpy(c->text, pattern, n);
         return;
     }
-    if (!l->nslots) return;
     uint32_t i = slot_find(l, subject_hash(l, pattern, n), pattern, n);
     if (i != UINT32_MAX) l->entries[l->slots[i].entry - 1]->stale = true;
 }
@@ -338,16 +338,25 @@ static uint16_t *seen_place(const struct sublist *l, uint64_t hash)
     return &l->seen[(uint32_t)hash & ((1u << l->seen_bits) - 1)];
 }
 
+/* More places for the tags, of which the account gets as many as it has misses: most accounts know a handful of subjects. Nothing is
+ * forgotten: a tag's new place is one of four, so it is put into all of them. */
+static void seen_grow(struct sublist *l)
+{
+    uint32_t bits = l->seen ? l->seen_bits + 2 : SEEN_FIRST, before = l->seen ? 1u << l->seen_bits : 0;
+    l->seen_misses = 0;
+    if (bits > SEEN_FIRST && 1u << l->seen_bits >= (uint64_t)l->max_entries * 2) return;
+    uint16_t *more = calloc((size_t)1 << bits, sizeof *more);
+    if (!more) return;
+    for (uint32_t i = 0; before && i < 1u << bits; i += before) memcpy(more + i, l->seen, before * sizeof *more);
+    free(l->seen);
+    l->seen = more, l->seen_bits = bits;
+}
+
 /* Was this subject missed lately? Remembers it. */
 static bool seen_before(struct sublist *l, uint64_t hash)
 {
-    if (!l->seen) {
-        uint32_t bits = 3;
-        while (bits < 28 && 1u << bits < l->max_entries * 2) bits++;
-        l->seen = calloc((size_t)1 << bits, sizeof *l->seen);
-        l->seen_bits = bits;
-        if (!l->seen) return true;
-    }
+    if (!l->seen || ++l->seen_misses > 1u << l->seen_bits >> 2) seen_grow(l); /* before many share a place */
+    if (!l->seen) return true;
     uint16_t *place = seen_place(l, hash), tag = (uint16_t)(hash >> 48 | 1);
     bool before = *place == tag;
     *place = tag;

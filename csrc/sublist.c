@@ -14,11 +14,7 @@ struct sublist *sublist_new(uint32_t cache_entries)
         free(l);
         return NULL;
     }
-    if (match_init(l, cache_entries) != 0) {
-        trie_clear(&l->trie);
-        free(l);
-        return NULL;
-    }
+    match_init(l, cache_entries);
     return l;
 }
 

@@ -16,6 +16,7 @@
 #include "trie.h"
 
 #define RECENT 64               /* wildcard changes that cached results are checked against */
+#define SEEN_FIRST 7            /* bits: places for misses at first */
 #define RECENT_TEXT 124         /* longer patterns count as if they matched everything */
 #define CACHE_BYTES (32u << 20) /* results copied into one sublist's cache; large merged fan-outs would fill memory */
 #define CACHE_ENTRY_BYTES (2u << 20) /* a larger result is computed each time */
@@ -107,8 +108,8 @@ struct sublist {
     uint32_t nentries, cap_entries, max_entries, hand;
     struct slot *slots;
     uint32_t slots_bits, nslots;
-    uint16_t *seen; /* tags of recent misses: only a subject that misses twice is worth an entry */
-    uint32_t seen_bits;
+    uint16_t *seen;                  /* tags of recent misses: only a subject that misses twice is worth an entry */
+    uint32_t seen_bits, seen_misses; /* misses: since it has grown */
     size_t cache_bytes;
     struct change *recent;
     uint64_t nrecent;
@@ -118,7 +119,7 @@ struct sublist {
 };
 
 /* match.c */
-int match_init(struct sublist *l, uint32_t cache_entries);
+void match_init(struct sublist *l, uint32_t cache_entries);
 void match_clear(struct sublist *l);
 /* Results for subjects that this pattern matches are out of date from now on. Cannot fail. */
 void match_changed(struct sublist *l, const char *pattern, size_t n, bool wild);

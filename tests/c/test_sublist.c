@@ -368,6 +368,51 @@ static void test_out_of_memory(void)
     CHECK(alloc_failures() - before > 25);
 }
 
+/* A wildcard change outdates kept results also where there is no memory to note it. */
+static void test_changes_without_memory(void)
+{
+    uint64_t before = alloc_failures();
+    for (uint64_t nth = 0; nth < 8; nth++) {
+        struct sublist *l = sublist_new(16);
+        struct sub *a = add(l, "a.1", ""), *wild = sub_new("a.*", ""), *later = sub_new("*.1", "");
+        match(l, "a.1");
+        CHECK_EQ(match(l, "a.1")->nplain, 1);
+        CHECK_EQ(stats_of(l).cache_entries, 1);
+        alloc_fail(nth, 1);
+        uint32_t in = sublist_insert(l, wild) == 0;
+        alloc_fail_off();
+        CHECK_EQ(match(l, "a.1")->nplain, 1 + in);
+        CHECK_EQ(sublist_insert(l, later), 0);
+        CHECK_EQ(match(l, "a.1")->nplain, 2 + in);
+        if (in) sublist_remove(l, wild);
+        CHECK_EQ(match(l, "a.1")->nplain, 2);
+        drop(l, later);
+        drop(l, a);
+        free(wild);
+        sublist_free(l);
+    }
+    CHECK(alloc_failures() > before);
+}
+
+/* However many subjects there are, they are kept at their second miss, but for a few. */
+static void test_second_miss_of_many(void)
+{
+    enum { SUBJECTS = 3000 };
+    struct sublist *l = sublist_new(2 * SUBJECTS);
+    struct sub *all = add(l, "s.>", "");
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < SUBJECTS; i++) {
+            char s[16];
+            snprintf(s, sizeof s, "s.%d", i);
+            CHECK_EQ(match(l, s)->nplain, 1);
+        }
+        uint64_t kept = stats_of(l).cache_entries; /* two subjects may share a place */
+        CHECK(round ? kept > SUBJECTS * 3 / 4 : kept < SUBJECTS / 20);
+    }
+    drop(l, all);
+    sublist_free(l);
+}
+
 static void test_random(void)
 {
     enum { RUNS = 400, LEN = 6000 };
@@ -396,6 +441,8 @@ int main(void)
     test_announcements();
     test_deep();
     test_out_of_memory();
+    test_changes_without_memory();
+    test_second_miss_of_many();
     test_random();
     return check_report();
 }
