@@ -241,13 +241,14 @@ class Sharing:
         return ""
 
     def _stream_cycle(self, account: AccountOptions, local: str, visited: set[str]) -> str:
-        below = [(local, iter(self._streams_under(account, local, visited)))]
+        below = [(account.name, local, iter(self._streams_under(account, local, visited)))]
         seen = {(account.name, local)}
         while below:
-            local, imports = below[-1]
+            name, local, imports = below[-1]
             one = next((one for one in imports if collide(local, stream_shape(one).local)), None)
             if one is None:
                 below.pop()
+                visited.discard(name)  # it may be reached in another way, too
                 continue
             if one.account in visited:
                 return _CYCLE
@@ -258,9 +259,8 @@ class Sharing:
             seen.add((one.account, narrower))
             if len(visited) >= _MAX_DEPTH:
                 return _TOO_DEEP
-            below.append(
-                (narrower, iter(self._streams_under(self._accounts[one.account], narrower, visited)))
-            )
+            exporter = self._accounts[one.account]
+            below.append((one.account, narrower, iter(self._streams_under(exporter, narrower, visited))))
         return ""
 
     def _streams_under(self, account: AccountOptions, local: str, visited: set[str]) -> Iterable[Import]:

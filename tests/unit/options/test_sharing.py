@@ -66,6 +66,15 @@ def ring(*services: tuple[str, str, str, str]) -> list[str]:
     ]
 
 
+def test_streams_in_two_ways_are_no_cycle() -> None:
+    accounts = {name: AccountOptions(name, exports=[Export("stream", "s.>")]) for name in "ABCD"}
+    sharing = Sharing(accounts.values())
+    for importer, exporter in ("BA", "CA", "CB", "DC"):
+        assert sharing.add(accounts[importer], Import("stream", exporter, "s.>")) == ""
+    refused = 'Error adding stream import "s.>": import forms a cycle'
+    assert sharing.add(accounts["A"], Import("stream", "D", "s.>")) == refused
+
+
 def test_cycles() -> None:
     cycle = 'Error adding service import "{}": import forms a cycle'
     assert ring(("A", "B", "q", "q"), ("B", "A", "q", "q")) == ["", cycle.format("q")]
