@@ -51,10 +51,10 @@ static bool grow(struct core *k)
 
 static struct answer *find(const struct answers *t, const char *name, size_t n)
 {
-    if (!t || n != ANSWER_NAME) return NULL;
+    if (!t || (n != ANSWER_NAME && n != ANSWER_NAME_MAX)) return NULL;
     uint32_t h = hash32(name, n);
     struct answer *a = t->by_name[h & t->mask];
-    while (a && (a->name_hash != h || memcmp(a->text, name, n) != 0)) a = a->next_name;
+    while (a && (a->name_hash != h || a->name_len != n || memcmp(a->text, name, n) != 0)) a = a->next_name;
     return a;
 }
 
@@ -98,7 +98,7 @@ void service_expire(struct core *k)
     struct service_export **at = &k->answers->due;
     while (*at) {
         struct service_export *e = *at;
-        while (e->oldest && e->oldest->at + e->threshold <= k->now) answer_drop(k, e->oldest);
+        while (e->oldest && e->oldest->at + e->threshold <= k->now) answer_drop(k, e->oldest, 504);
         if (!e->oldest) {
             e->due_listed = false;
             *at = e->next_due;
@@ -113,31 +113,32 @@ void service_expire(struct core *k)
 
 /* ---- life ---- */
 
-static size_t answer_bytes(size_t reply_len) { return sizeof(struct answer) + ANSWER_NAME + reply_len; }
-
 struct answer *answer_expect(struct core *k, struct service_export *by, struct account *requester, const char *reply,
-                             size_t n, bool streamed)
+                             size_t n, bool streamed, struct measure *measure)
 {
     struct services *s = requester->services;
-    while (s->own_oldest && s->own_bytes + answer_bytes(n) > ANSWERS_ROOM) answer_drop(k, s->own_oldest);
-    struct answer *a = grow(k) && n <= UINT32_MAX ? malloc(answer_bytes(n)) : NULL;
+    size_t name_len = measure ? ANSWER_NAME_MAX : ANSWER_NAME, own = sizeof(struct answer) + name_len + n;
+    size_t bytes = own + (measure ? latency_bytes(measure) : 0);
+    while (s->own_oldest && s->own_bytes + bytes > ANSWERS_ROOM) answer_drop(k, s->own_oldest, 504);
+    struct answer *a = grow(k) && n <= UINT32_MAX ? malloc(own) : NULL;
     if (!a) return NULL;
     struct answers *t = k->answers;
-    a->by = by, a->requester = requester, a->streamed = streamed;
-    a->name_len = ANSWER_NAME, a->reply_len = (uint32_t)n;
+    a->by = by, a->requester = requester, a->streamed = streamed, a->measure = measure, a->bytes = bytes;
+    a->name_len = (uint32_t)name_len, a->reply_len = (uint32_t)n;
+    if (measure) memcpy(a->text + ANSWER_NAME, by->tracker->tail, TRACKED_TAIL);
     memcpy(a->text, by->acc->services->prefix, 11);
     do random_text(k, a->text + 11, 6);
-    while (find(t, a->text, ANSWER_NAME));
-    memcpy(a->text + ANSWER_NAME, reply, n);
-    a->name_hash = hash32(a->text, ANSWER_NAME);
+    while (find(t, a->text, name_len));
+    memcpy(a->text + name_len, reply, n);
+    a->name_hash = hash32(a->text, name_len);
     a->reply_hash = reply_hash(requester, reply, n);
-    struct answer **name = &t->by_name[a->name_hash & t->mask], **own = &t->by_reply[a->reply_hash & t->mask];
+    struct answer **name = &t->by_name[a->name_hash & t->mask], **same = &t->by_reply[a->reply_hash & t->mask];
     a->next_name = *name, *name = a;
-    a->next_reply = *own, *own = a;
+    a->next_reply = *same, *same = a;
     a->previous_own = NULL, a->next_own = s->own;
     *(s->own ? &s->own->previous_own : &s->own_oldest) = a;
     s->own = a;
-    s->own_bytes += answer_bytes(n);
+    s->own_bytes += bytes;
     t->count++;
     age_in(k, a);
     return a;
@@ -153,7 +154,7 @@ static struct answer *waits_for(const struct answers *t, const struct account *r
     return a;
 }
 
-void answer_drop(struct core *k, struct answer *a)
+void answer_drop(struct core *k, struct answer *a, uint32_t status)
 {
     struct answers *t = k->answers;
     while (a) {
@@ -166,11 +167,13 @@ void answer_drop(struct core *k, struct answer *a)
         struct services *s = a->requester->services;
         *(a->previous_own ? &a->previous_own->next_own : &s->own) = a->next_own;
         *(a->next_own ? &a->next_own->previous_own : &s->own_oldest) = a->previous_own;
-        s->own_bytes -= answer_bytes(a->reply_len);
+        s->own_bytes -= a->bytes;
         age_out(a);
         t->count--;
         /* In a chain of imports the next account waits for this one's sake. */
         struct answer *next = waits_for(t, a->by->acc, a->text, a->name_len);
+        if (next && next->measure) next = NULL; /* how long its own responder takes is asked for all the same */
+        if (a->measure) latency_end(k, a->by->acc, a->by->tracker, a->measure, status, NULL);
         free(a);
         a = next;
     }
@@ -187,13 +190,13 @@ void service_interest_lost(struct core *k, struct account *account, const char *
 {
     if (!subject_has_wildcard(subject, n)) {
         struct answer *a;
-        while ((a = waits_for(k->answers, account, subject, n)) && !wanted(k, a)) answer_drop(k, a);
+        while ((a = waits_for(k->answers, account, subject, n)) && !wanted(k, a)) answer_drop(k, a, 408);
         return;
     }
     for (struct answer *a = account->services->own, *next; a; a = next) {
         next = a->next_own;
         if (!subject_matches(subject, n, a->text + a->name_len, a->reply_len) || wanted(k, a)) continue;
-        answer_drop(k, a);
+        answer_drop(k, a, 408);
         next = account->services->own; /* a chain may have taken others along */
     }
 }
@@ -203,7 +206,7 @@ void answers_free(struct core *k)
     struct answers *t = k->answers;
     if (!t) return;
     for (uint32_t i = 0; t->by_name && i <= t->mask; i++)
-        for (struct answer *a = t->by_name[i], *next; a; a = next) next = a->next_name, free(a);
+        for (struct answer *a = t->by_name[i], *next; a; a = next) next = a->next_name, free(a->measure), free(a);
     free(t->by_name);
     free(t->by_reply);
     free(t);

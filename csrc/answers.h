@@ -11,8 +11,10 @@
 #ifndef SPLINE_ANSWERS_H
 #define SPLINE_ANSWERS_H
 #include "core.h"
+#include "latency.h"
 
-#define ANSWER_NAME 17 /* bytes: _R_.SSSSSS.RRRRRR */
+#define ANSWER_NAME 17                               /* bytes: _R_.SSSSSS.RRRRRR */
+#define ANSWER_NAME_MAX (ANSWER_NAME + TRACKED_TAIL) /* of one that is measured */
 #define DEFAULT_THRESHOLD (120 * 1000ull)
 #define ANSWERS_ROOM ((size_t)64 << 20) /* bytes, of one account on one worker */
 
@@ -25,7 +27,9 @@ struct answer {
     uint64_t at; /* last activity, ms */
     uint32_t name_hash, reply_hash, name_len, reply_len;
     bool streamed;
-    char text[]; /* name, reply */
+    struct measure *measure; /* NULL: it is not measured, or that is over */
+    size_t bytes;            /* of memory that it takes, with its measure */
+    char text[];             /* name, reply */
 };
 struct service_export {
     struct service_export *next, *next_due; /* of the account; with answers outstanding */
@@ -33,6 +37,7 @@ struct service_export {
     uint64_t threshold;
     bool streamed, due_listed;
     struct answer *oldest, *youngest;
+    struct tracker *tracker; /* NULL: its requests are not measured */
 };
 struct services { /* of one account */
     struct service_export *exports, dialog;
@@ -44,11 +49,11 @@ struct services { /* of one account */
 };
 
 void random_text(struct core *k, char *out, size_t n);
-/* Remember a request; its name begins a->text. NULL: out of memory. */
+/* Remember a request; its name begins a->text. It has `measure` (may be NULL) from now on. NULL: out of memory. */
 struct answer *answer_expect(struct core *k, struct service_export *by, struct account *requester, const char *reply,
-                             size_t n, bool streamed);
+                             size_t n, bool streamed, struct measure *measure);
 struct answer *answer_find(struct core *k, const struct account *exporter, const char *name, size_t n);
 void answer_renew(struct core *k, struct answer *a);
-void answer_drop(struct core *k, struct answer *a);
+void answer_drop(struct core *k, struct answer *a, uint32_t status); /* `status`: see latency_end() */
 void answers_free(struct core *k);
 #endif

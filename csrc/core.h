@@ -203,9 +203,10 @@ struct message {
     size_t body_len; /* with CRLF; what follows head */
     size_t total;    /* headers and payload */
     bool with_headers;
-    bool joined;           /* head and body are contiguous */
-    uint32_t line_len;     /* not 0: head holds the headers, too; behind a control line of this length */
-    const struct hop *way; /* service.h: the accounts that it has crossed; NULL: none */
+    bool joined;                       /* head and body are contiguous */
+    uint32_t line_len;                 /* not 0: head holds the headers, too; behind a control line of this length */
+    const struct hop *way;             /* service.h: the accounts that it has crossed; NULL: none */
+    const struct responder *responder; /* latency.h: of an answer from a peer */
 };
 
 struct core {
@@ -362,7 +363,8 @@ void timer_set(struct core *k, struct conn *c); /* after changing one of c's dea
 void timer_drop(struct core *k, struct conn *c);
 void timer_run(struct core *k);
 void timer_arm(struct core *k);
-void timer_soon(struct core *k); /* make the next turn come at once */
+void timer_soon(struct core *k);                /* make the next turn come at once */
+void conn_ping(struct core *k, struct conn *c); /* its PONG will say how far away it is */
 
 /* account.c */
 bool account_bind(struct core *k, struct conn *c, struct account *a); /* false: it is full; the client was told */

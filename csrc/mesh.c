@@ -5,6 +5,7 @@
  *
  *   control   ctl | record*        record: 1 account id, name      2 interest account, subject, queue, weight
  *   stream    rec | queues | subject SP head body                 (the last three stand as in a client's MSG frame)
+ *             behind the names of queues, an answer that is measured says who gives it (latency.h)
  *
  * Interest goes out in numbered batches that every peer acknowledges; a connection with a new subscription does not go past its
  * next PUB or PING before all have. At most WINDOW batches are unacknowledged: what changes meanwhile is coalesced. Both sides
@@ -14,6 +15,7 @@
  * Account ids in a record are the receiver's own: it told them to us with its interest.
  */
 #include "core.h"
+#include "latency.h"
 #include "service.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -628,13 +630,15 @@ void mesh_free(struct core *k)
 
 /* ---- records ---- */
 
-void mesh_send(struct core *k, uint32_t peer, const struct message *m, struct match_group **queues, uint32_t nqueues,
-               bool queue_only, uint64_t tried)
+static inline __attribute__((always_inline)) void record_write(struct core *k, uint32_t peer, const struct message *m,
+                                                               struct match_group **queues, uint32_t nqueues,
+                                                               bool queue_only, uint64_t tried, const char *responder,
+                                                               size_t responder_len)
 {
     struct peer *p = &k->peers[peer];
     uint32_t id = m->acc->id;
     if (!p->up || id >= p->ntheirs || p->theirs[id] == NO_ACCOUNT) return;
-    size_t queues_len = 0;
+    size_t queues_len = responder_len;
     for (uint32_t i = 0; i < nqueues; i++) queues_len += 2 + queues[i]->name_len;
     struct rec r = {.type = REC_MESSAGE,
                     .version = MESH_VERSION,
@@ -662,6 +666,7 @@ void mesh_send(struct core *k, uint32_t peer, const struct message *m, struct ma
         memcpy(w + 2, queues[i]->name, len);
         w += 2 + len;
     }
+    if (responder_len) memcpy(w, responder, responder_len), w += responder_len;
     memcpy(w, m->subject, m->subject_len);
     w += m->subject_len;
     *w++ = ' ';
@@ -673,6 +678,27 @@ void mesh_send(struct core *k, uint32_t peer, const struct message *m, struct ma
     }
     p->conn->wp = w + m->head_len + m->body_len;
     k->stats->mesh_out++;
+}
+
+/* An answer that is measured where it goes to: who gives it, and when. */
+static __attribute__((noinline)) void answer_write(struct core *k, uint32_t peer, const struct message *m,
+                                                   struct match_group **queues, uint32_t nqueues, bool queue_only,
+                                                   uint64_t tried)
+{
+    struct text responder;
+    text_init(&responder);
+    responder_write(k, m, &responder);
+    record_write(k, peer, m, queues, nqueues, queue_only, tried, responder.p, responder.failed ? 0 : responder.len);
+    text_free(&responder);
+}
+
+void mesh_send(struct core *k, uint32_t peer, const struct message *m, struct match_group **queues, uint32_t nqueues,
+               bool queue_only, uint64_t tried)
+{
+    if (unlikely(latency_tracked(m->subject, m->subject_len)))
+        answer_write(k, peer, m, queues, nqueues, queue_only, tried);
+    else
+        record_write(k, peer, m, queues, nqueues, queue_only, tried, NULL, 0);
 }
 
 static size_t hello(struct core *k, struct conn *c, const struct rec *r, const char *buf, size_t n)
@@ -709,17 +735,18 @@ static bool check(const struct rec *r)
            r->hdr_len <= body - parts && (uint64_t)r->nqueues * 2 <= r->queues_len;
 }
 
-static bool queues_fit(const char *q, uint32_t len, uint32_t count)
+/* Where the names of queues end; NULL: they do not fit. */
+static const char *queues_end(const char *q, uint32_t len, uint32_t count)
 {
     const char *end = q + len;
     for (uint32_t i = 0; i < count; i++) {
         uint16_t n;
-        if (end - q < 2) return false;
+        if (end - q < 2) return NULL;
         memcpy(&n, q, 2);
-        if (end - q - 2 < n) return false;
+        if (end - q - 2 < n) return NULL;
         q += 2 + n;
     }
-    return q == end;
+    return q;
 }
 
 static const struct hop crossed; /* the way of a message that a peer has taken from account to account */
@@ -748,8 +775,11 @@ size_t mesh_parse(struct core *k, struct conn *c, const char *buf, size_t n)
             return at + used;
         }
         const char *queues = buf + at + sizeof r, *subject = queues + r.queues_len, *head = subject + r.subject_len + 1;
+        const char *who = queues_end(queues, r.queues_len, r.nqueues);
+        struct responder responder;
         struct account *a = account_get(k, r.account);
-        if (c->peer >= MAX_PEERS || !a || !queues_fit(queues, r.queues_len, r.nqueues)) {
+        if (c->peer >= MAX_PEERS || !a || !who ||
+            (unlikely(who != subject) && !responder_read(&responder, who, (size_t)(subject - who)))) {
             conn_close(k, c, PARSE_ERROR);
             break;
         }
@@ -768,6 +798,7 @@ size_t mesh_parse(struct core *k, struct conn *c, const char *buf, size_t n)
                             .total = body_len - 2,
                             .with_headers = r.flags & REC_HEADERS,
                             .way = r.flags & REC_CROSSED ? &crossed : NULL,
+                            .responder = who == subject ? NULL : &responder,
                             .joined = true};
         k->stats->mesh_in++;
         deliver_from_peer(k, &m, queues, r.nqueues, r.flags & REC_QUEUE_ONLY, r.tried);

@@ -107,10 +107,10 @@ static void connection(struct text *out, const struct conn *c)
     add(out, ",");
 }
 
-static void info(struct text *out, const struct core *k, const struct conn *c, const struct account *via, bool share,
-                 bool where)
+static inline void info(struct text *out, const char *before, const struct core *k, const struct conn *c,
+                        const struct account *via, bool share, bool where, const char *behind)
 {
-    add(out, "Nats-Request-Info: {");
+    add(out, before);
     share = share && c->cid;
     if (share) connection(out, c);
     add(out, "\"acc\":");
@@ -127,7 +127,12 @@ static void info(struct text *out, const struct core *k, const struct conn *c, c
     }
     if (share || where) text_add(out, k->where, k->where_len);
     if (share) add(out, ",\"kind\":\"Client\",\"client_type\":\"nats\"");
-    add(out, "}\r\n\r\n");
+    add(out, behind);
+}
+
+void client_info(struct text *out, const struct core *k, const struct conn *c, bool share)
+{
+    info(out, "{", k, c, NULL, share, false, "}");
 }
 
 static bool point(struct message *m, const struct text *head, size_t line_len, size_t reply_len)
@@ -154,7 +159,7 @@ bool rewrite_request(struct core *k, struct message *m, const char *reply, size_
         copy_headers(&headers, message_headers(m), m->hdr_len);
     else
         add(&headers, "NATS/1.0\r\n");
-    info(&headers, k, m->from, via, share, where);
+    info(&headers, "Nats-Request-Info: {", k, m->from, via, share, where, "}\r\n\r\n");
     size_t data = data_len(m);
     struct message sized = {.with_headers = true, .hdr_len = (uint32_t)headers.len, .total = headers.len + data};
     line(head, &sized, reply, n);

@@ -11,6 +11,8 @@
  * known of the client; `where`: of that, only its server. */
 bool rewrite_request(struct core *k, struct message *m, const char *reply, size_t n, const struct account *via,
                      bool share, bool where, struct text *head);
+/* The same of a client by itself, as JSON. */
+void client_info(struct text *out, const struct core *k, const struct conn *c, bool share);
 /* Where a message's headers are. */
 const char *message_headers(const struct message *m);
 bool rewrite_reply(struct message *m, const char *reply, size_t n, struct text *head);

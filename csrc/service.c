@@ -97,7 +97,7 @@ void services_free(struct core *k)
             free(i->sub.subject);
             free(i);
         }
-        for (struct service_export *e = s->exports, *next; e; e = next) next = e->next, free(e);
+        for (struct service_export *e = s->exports, *next; e; e = next) next = e->next, free(e->tracker), free(e);
         free(s->replies.subject);
         free(s);
     }
@@ -156,13 +156,23 @@ static bool request(struct core *k, const struct service_import *i, const struct
 {
     if (!m->from || !may_pass(i, m->way)) return false; /* from a peer: it was resolved there */
     if (++k->crossings > MAX_CROSSINGS) return false;
+    const struct tracker *tracker = i->by->tracker;
+    struct measure *measure = unlikely(tracker != NULL) ? latency_begin(k, tracker, m, i->share) : NULL;
     struct answer *a = NULL;
-    if (m->reply_len && !(a = answer_expect(k, i->by, i->importer, m->reply, m->reply_len, i->by->streamed)))
-        return false;
-    char name[ANSWER_NAME];
-    if (a) memcpy(name, a->text, sizeof name);
+    if (m->reply_len) {
+        a = answer_expect(k, i->by, i->importer, m->reply, m->reply_len, i->by->streamed, measure);
+        if (!a) {
+            free(measure);
+            return false;
+        }
+    } else if (measure) {
+        latency_end(k, i->by->acc, tracker, measure, 400, NULL);
+    }
+    char name[ANSWER_NAME_MAX];
+    size_t name_len = a ? a->name_len : 0;
+    if (a) memcpy(name, a->text, name_len);
     bool done = forward(k, i, m, a);
-    if (!done && a && (a = answer_find(k, i->by->acc, name, sizeof name))) answer_drop(k, a);
+    if (!done && a && (a = answer_find(k, i->by->acc, name, name_len))) answer_drop(k, a, 503);
     return done;
 }
 
@@ -182,12 +192,16 @@ static bool answer(struct core *k, const struct message *m)
     text_init(&subject);
     text_init(&head);
     text_add(&subject, a->text + a->name_len, a->reply_len);
+    if (unlikely(a->measure != NULL)) {
+        latency_end(k, m->acc, a->by->tracker, a->measure, 200, m);
+        a->measure = NULL;
+    }
     if (last)
-        answer_drop(k, a);
+        answer_drop(k, a, 200);
     else
         answer_renew(k, a);
     struct answer *next = NULL; /* the requester may answer in turn */
-    if (m->reply_len) next = answer_expect(k, &back->services->dialog, m->acc, m->reply, m->reply_len, streamed);
+    if (m->reply_len) next = answer_expect(k, &back->services->dialog, m->acc, m->reply, m->reply_len, streamed, NULL);
     char name[ANSWER_NAME];
     if (next) memcpy(name, next->text, sizeof name);
     struct message n = *m;
@@ -195,7 +209,7 @@ static bool answer(struct core *k, const struct message *m)
     n.subject = subject.p, n.subject_len = (uint32_t)subject.len;
     bool done = !subject.failed && rewrite_reply(&n, next ? next->text : "", next ? next->name_len : 0, &head) &&
                 deliver_message(k, &n);
-    if (!done && next && (next = answer_find(k, back, name, sizeof name))) answer_drop(k, next);
+    if (!done && next && (next = answer_find(k, back, name, sizeof name))) answer_drop(k, next, 503);
     text_free(&subject);
     text_free(&head);
     return done;

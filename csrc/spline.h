@@ -45,7 +45,14 @@ enum spl_event_type {
     SPL_PEER_LOST,    /* the stream to peer `reason` broke */
     SPL_INFO,         /* INFO came from a client (data: its JSON); answer with spl_conn_resume or spl_conn_reject */
     SPL_MESSAGE,      /* for a subscription of the server's own: reason is its tag */
-    SPL_GUEST         /* a client whose first verb was not CONNECT was bound to the user of spl_no_auth */
+    SPL_GUEST,        /* a client whose first verb was not CONNECT was bound to the user of spl_no_auth */
+    SPL_LATENCY       /* a request was measured (data: struct spl_latency); reason is the exporter's account */
+};
+
+struct spl_latency {  /* texts follow: subject of the results, requestor and responder (JSON), header lines */
+    int64_t start_ns; /* since 1970 */
+    uint64_t service_ns, system_ns, total_ns;
+    uint32_t status, results_len, requestor_len, responder_len, headers_len, spare;
 };
 
 struct spl_parts { /* of a message; headers: the whole block with its blank line, or none */
@@ -124,6 +131,10 @@ int spl_stream_import(spl_core *core, int importer, int exporter, const char *to
 int spl_service_export(spl_core *core, int account, int streamed, uint64_t threshold_ms);
 int spl_service_import(spl_core *core, int importer, int exporter, int number, const char *local, size_t len,
                        spl_transform *target, int share);
+/* Measure the requests to an export (not `streamed`): so many percent of them, and those that ask for it by a header. `results`
+ * is where the owner publishes the SPL_LATENCY events of it; `server` is 8 bytes that stand for us. 0 or -1. */
+int spl_service_latency(spl_core *core, int account, int number, const char *results, size_t len, uint32_t percent,
+                        const char *server);
 /* Which account is the system account; to be said before anybody subscribes. */
 void spl_system_account(spl_core *core, int account);
 /* JSON for the header Nats-Request-Info: an account's name; the server, and what a client has said of itself (both with a comma in

@@ -88,6 +88,14 @@ void timer_drop(struct core *k, struct conn *c)
         sift_down(k, pos, last);
 }
 
+void conn_ping(struct core *k, struct conn *c)
+{
+    if (c->pings_out < UINT16_MAX) c->pings_out++;
+    c->pinged_ns = clock_ns();
+    output_write(k, c, "PING\r\n", 6);
+    if (k->trace) trace_out(k, c, "PING", "", 0);
+}
+
 static void ping_tick(struct core *k, struct conn *c)
 {
     bool first = c->connected && !c->pinged;
@@ -101,10 +109,7 @@ static void ping_tick(struct core *k, struct conn *c)
         return;
     }
     c->pinged = true;
-    if (c->pings_out < UINT16_MAX) c->pings_out++;
-    c->pinged_ns = clock_ns();
-    output_write(k, c, "PING\r\n", 6);
-    if (k->trace) trace_out(k, c, "PING", "", 0);
+    conn_ping(k, c);
 }
 
 static void due(struct core *k, struct conn *c)

@@ -215,21 +215,21 @@ static void too_many_to_wait_for(void)
     struct service_export *far = k->accounts[0]->services->exports, *near = mid->services->exports;
     static char reply[4000];
     memset(reply, 'r', sizeof reply);
-    struct answer *first = answer_expect(k, near, imp, reply, sizeof reply, false);
-    CHECK(first && answer_expect(k, far, mid, first->text, first->name_len, false));
+    struct answer *first = answer_expect(k, near, imp, reply, sizeof reply, false, NULL);
+    CHECK(first && answer_expect(k, far, mid, first->text, first->name_len, false, NULL));
     char name[ANSWER_NAME];
     memcpy(name, first->text, sizeof name);
     uint32_t count = 0;
     for (size_t most = ANSWERS_ROOM / sizeof reply + 10; answer_find(k, mid, name, sizeof name) && count < most;
          count++)
-        CHECK(answer_expect(k, near, imp, reply, sizeof reply, false) != NULL);
+        CHECK(answer_expect(k, near, imp, reply, sizeof reply, false, NULL) != NULL);
     CHECK(count > ANSWERS_ROOM / (sizeof reply + 300) && !answer_find(k, mid, name, sizeof name));
     CHECK(!mid->services->own && !mid->services->own_oldest && !mid->services->own_bytes);
     CHECK(imp->services->own_bytes <= ANSWERS_ROOM);
     size_t before = imp->services->own_bytes;
-    CHECK(answer_expect(k, far, mid, reply, 1, false) &&
+    CHECK(answer_expect(k, far, mid, reply, 1, false, NULL) &&
           imp->services->own_bytes == before); /* another account's affair */
-    while (imp->services->own) answer_drop(k, imp->services->own);
+    while (imp->services->own) answer_drop(k, imp->services->own, 503);
     CHECK(!imp->services->own_oldest && !imp->services->own_bytes);
     spl_free(k);
 }
