@@ -37,6 +37,7 @@ class EventType(IntEnum):
     INFO = 6
     MESSAGE = 7
     GUEST = 8
+    LATENCY = 9
 
 
 # How long a worker looks for more work before it sleeps. It halves the time of a lone request; between workers that
@@ -321,6 +322,17 @@ class Core:
         if number < 0:
             raise MemoryError
         return number
+
+    def service_latency(self, account: int, export: int, results: str, percent: int, server: str) -> None:
+        """Measure so many percent of the requests to an export, and those with a header that asks for it.
+
+        ``results`` is where the LATENCY events are to be published, ``server`` what ``server_hash`` says of our name.
+        Raises MemoryError.
+        """
+        raw = _bytes(results)
+        tail = server.encode()
+        if lib.spl_service_latency(self._handle, account, export, raw, len(raw), percent, tail) < 0:
+            raise MemoryError
 
     def service_import(
         self, importer: int, exporter: int, export: int, local: str, target: Transform | None, share: bool

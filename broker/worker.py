@@ -33,6 +33,7 @@ from broker.protocol.errors import ClosedReason
 from broker.protocol.info import InfoTemplate
 from broker.system.answers import answer as system_answer
 from broker.system.facts import Facts
+from broker.system.latency import Latency
 from broker.tls.switch import Tls
 
 LINGER_US = 5000  # how long a turn that found work waits in epoll for more
@@ -72,6 +73,7 @@ class Worker:
         self._changes = Changes(
             self._core, self._clients, self._tls, self._log, launch.server_id, self._control.tell
         )
+        self._latency = Latency(self._core, self._log)
         self._mesh = Member(self._core, launch, self._log, self._check_joined)
         self._answers: Answers | None = None
         if launch.gateway:
@@ -139,6 +141,8 @@ class Worker:
         for event in self._core.turn(0 if answering else linger_us):
             if event.type == EventType.PEER_LOST:
                 self._mesh.lost(event.reason)
+            elif event.type == EventType.LATENCY:
+                self._latency.report(event)
             else:
                 self._clients.handle(event)
         self._tls.serve()

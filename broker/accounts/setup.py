@@ -13,6 +13,7 @@ from broker.options.model import GLOBAL_ACCOUNT
 from broker.options.sections import AccountOptions, SubjectMapping
 from broker.options.sharing import matching_export, service_shape, stream_shape
 from broker.options.transforms import Transform, compile_transform, numbered
+from broker.system.ids import server_hash
 
 
 def set_up_accounts(core: Core, options: Options, server_name: str) -> tuple[dict[str, int], SystemImports]:
@@ -31,7 +32,7 @@ def set_up_accounts(core: Core, options: Options, server_name: str) -> tuple[dic
             limits.max_subscriptions,
             limits.max_payload,
         )
-    exports = _share(core, options, numbers)
+    exports = _share(core, options, numbers, server_hash(server_name))
     core.labels(*request_labels(options, numbers, server_name))
     cluster = options.cluster.name if options.cluster is not None else ""
     tables = [(GLOBAL_ACCOUNT, options.mappings), *((one.name, one.mappings) for one in options.accounts)]
@@ -41,7 +42,7 @@ def set_up_accounts(core: Core, options: Options, server_name: str) -> tuple[dic
     return numbers, SystemImports(core, options, numbers, exports)
 
 
-def _share(core: Core, options: Options, numbers: dict[str, int]) -> dict[int, int]:
+def _share(core: Core, options: Options, numbers: dict[str, int], server: str) -> dict[int, int]:
     """Exports and imports, which have been checked; returns the numbers of the exports by their identity."""
     known: dict[int, int] = {}
     for account in options.accounts:
@@ -50,6 +51,11 @@ def _share(core: Core, options: Options, numbers: dict[str, int]) -> dict[int, i
                 streamed = export.response_type != "single"
                 number = core.service_export(numbers[account.name], streamed, export.response_threshold)
                 known[id(export)] = number
+                if export.latency_subject:
+                    percent = max(export.latency_sampling, 0)
+                    core.service_latency(
+                        numbers[account.name], number, export.latency_subject, percent, server
+                    )
     accounts = {account.name: account for account in options.accounts}
     for account in options.accounts:
         importer = numbers[account.name]

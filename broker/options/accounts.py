@@ -23,7 +23,7 @@ from broker.options.report import (
     type_name,
 )
 from broker.options.sections import AccountLimits, AccountOptions, Export, Import
-from broker.options.sharing import Sharing, wrong_export
+from broker.options.sharing import Sharing, wrong_export, wrong_latency
 
 _RESERVED: Final = frozenset(("$G",))
 _ACCOUNT_KEYS: Final = (
@@ -85,6 +85,7 @@ def read_accounts(node: Node, options: Options, report: Report) -> None:
             _read_account(account, item.value, options, sharing, report)
     if len(report.errors) == before:
         _check_sharing(node, options.accounts, sharing, report)
+        _check_latency(node, sharing, options.no_system_account, report)
 
 
 def _read_names(names: list[Node], options: Options, report: Report) -> None:
@@ -464,9 +465,18 @@ def _check_export(node: Node, export: Export, names: set[str], report: Report) -
             report.error(node, f"{quote(name)} account not defined for {export.kind} export")
     if error := wrong_export(export):
         report.error(node, error)
-    if export.latency_subject and export.response_type != "single":
-        subject, latency = quote(export.subject), quote(export.latency_subject)
-        report.error(
-            node,
-            f"Error adding service latency sampling for {subject} on subject {latency}: bad service response type",
-        )
+
+
+def _check_latency(node: Node, found: _Sharing, no_system_account: bool, report: Report) -> None:
+    offered: dict[str, list[str]] = {}  # by account: services that came before, and the one at hand
+    for account, export in found.exports:
+        if export.kind == "stream":
+            continue
+        offered.setdefault(account.name, []).append(export.subject)
+        if not export.latency_sampling:
+            continue
+        what = f"Error adding service latency sampling for {quote(export.subject)}"
+        if no_system_account:
+            report.error(node, f"{what}: system account not setup")
+        elif error := wrong_latency(export, offered[account.name]):
+            report.error(node, f"{what} on subject {quote(export.latency_subject)}: {error}")

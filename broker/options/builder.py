@@ -23,6 +23,7 @@ from broker.options.schema import SEVERAL, Reader, duration, flag, keys, listen,
 _MAX_SUBLIST_CACHE: Final = 1 << 20
 _MAX_SUB_TOKENS: Final = 255
 _MIN_LAME_DUCK_DURATION: Final = 30.0
+_NO_SYSTEM_ACCOUNT: Final = ("no_system_account", "no_system", "no_sys_acc")
 
 
 def build_options(values: dict[str, Node], report: Report) -> Options:
@@ -242,7 +243,7 @@ _OPTIONS: Final[dict[str, tuple[str, Reader]]] = {
     **keys("proxy_protocol", flag),
     **keys("trusted_proxies", _trusted_proxies, "proxies"),
     **keys("no_auth_user", text),
-    **keys("no_system_account", flag, "no_system_account", "no_system", "no_sys_acc"),
+    **keys("no_system_account", flag, *_NO_SYSTEM_ACCOUNT),
     **keys("default_sentinel", text),
 }
 
@@ -251,7 +252,10 @@ _OPTIONS: Final[dict[str, tuple[str, Reader]]] = {
 
 
 def _read_system_account(values: dict[str, Node], options: Options, report: Report) -> None:
-    """Before everything else, as nats-server does: other sections depend on it."""
+    """Before everything else, as nats-server does (with the name, at least): other sections depend on it."""
+    for name, node in values.items():
+        if name.lower() in _NO_SYSTEM_ACCOUNT and isinstance(node.value, bool):
+            options.no_system_account = node.value
     for key in ("system_account", "system"):
         for name, node in values.items():
             if name == key:

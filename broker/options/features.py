@@ -41,8 +41,6 @@ def unsupported_features(options: Options) -> list[str]:
     if through_proxy and not options.proxy_required:
         found.append(_UNSUPPORTED["proxy_required"])
     for account in options.accounts:
-        if any(export.latency_subject for export in account.exports):
-            found.append("latency (service latency)")
         if account.trace_dest:
             found.append("msg_trace (message traces)")
     return [*dict.fromkeys(found), *options.foreign]

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from broker.options.authorization import is_subject
 from broker.options.gotext import quote
 from broker.options.sections import AccountOptions, Export, Import
 from broker.options.transforms import Step, StepKind, Transform, TransformError, compile_transform, numbered
@@ -168,6 +169,17 @@ def wrong_export(export: Export) -> str:
         if position < 0 or position > len(tokens) or tokens[position - 1] != "*":
             return f"Error adding {export.kind} export {quote(export.subject)}: sublist: invalid subject"
     return ""
+
+
+def wrong_latency(export: Export, offered: Iterable[str]) -> str:
+    """Why the results of measuring this service cannot go where they are meant to; empty if they can.
+
+    ``offered``: the account's services.
+    """
+    results = export.latency_subject
+    if not is_subject(results) or has_wildcard(results) or any(covers(one, results) for one in offered):
+        return "invalid publish subject"
+    return "" if export.response_type == "single" else "bad service response type"
 
 
 class Sharing:

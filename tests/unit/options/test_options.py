@@ -231,6 +231,14 @@ def test_unsupported_features(load_text: LoadText, text: str, expected: list[str
     assert [error for error in validate_start(loaded.options) if "supported" in error] == line
 
 
+def test_latency_needs_a_system_account(load_text: LoadText) -> None:
+    """Wherever the file says that there is none; nats-server finds it out for one order of the two only."""
+    lines = ["no_sys_acc: true", "accounts { A { exports [ { service: q, latency: l } ] } }"]
+    for order in (lines, lines[::-1]):
+        (error,) = load_text("\n".join(order)).errors
+        assert error.endswith('Error adding service latency sampling for "q": system account not setup')
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

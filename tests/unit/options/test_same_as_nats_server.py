@@ -274,6 +274,13 @@ BAD = {
     "latency_of_a_stream_of_responses": """
         accounts { A { exports [ { service: q, response_type: stream, latency: l } ] } }
     """,
+    "latency_results_in_a_service": """
+        accounts {
+          A { exports [ { service: "l.*" }, { service: q, latency: l.q }, { service: r, latency: r } ] }
+          C { exports [ { service: s, latency: "" }, { service: t, latency: "l.t" }, { service: "l.*" } ] }
+          B { exports [ { service: q, latency { sampling: headers, subject: "l.>" } }, { service: r, latency: "a..b" } ] }
+        }
+    """,
     "shared_nothing": """
         accounts {
           A { exports [ { stream: a, accounts: [X] } ] }
