@@ -341,6 +341,48 @@ def test_queue_group(dial: Dial) -> None:
     assert told == answered and min(told.values()) > 0
 
 
+def test_every_request_is_told_of_once(dial: Dial) -> None:
+    """Many at a time: some have no reply subject, some are answered (some of them twice), some are not."""
+    monitor = client(dial, "exp", b"lat.>")
+    members = [
+        dial(CONFIG).hello(user="exp", **HEADERS).send(b"SUB brief g 1\r\n").expect_pong() for _ in range(4)
+    ]
+    requesters = [client(dial, "imp", b"in.%d" % number) for number in range(4)]
+    leaver = client(dial, "imp", b"in.leaver")
+    rounds = 50
+    for _ in range(rounds):
+        for number, requester in enumerate(requesters):
+            ask(requester, b"brief", b"answer", b"in.%d" % number)
+            ask(requester, b"brief", b"twice", b"in.%d" % number)
+            ask(requester, b"brief", b"nothing", b"in.%d" % number)
+            requester.send(b"PUB brief 1\r\n!\r\n")
+        ask(leaver, b"brief", b"nothing", b"in.leaver")
+    heard = 0
+    while heard < rounds * 17:
+        for member in members:
+            data = member.expect_after(b"PONG\r\n")
+            heard += len(re.findall(rb"^HMSG brief 1", data, re.MULTILINE))
+            for reply, what in re.findall(
+                rb"^HMSG brief 1 (_R_\S+) .*\r\n(?:.+\r\n)+\r\n(\w+)", data, re.MULTILINE
+            ):
+                for _ in range((b"nothing", b"answer", b"twice").index(what)):
+                    answer(member, reply)
+    leaver.leave()
+    told: dict[int, int] = {}
+    ids: set[str] = set()
+    for _ in range(rounds * 17):
+        one = metric(monitor, b"lat.brief")
+        told[one["status"]] = told.get(one["status"], 0) + 1
+        ids.add(one["id"])
+    late = told.pop(504) - rounds * 4  # perhaps the machine was so busy that some had to wait too long
+    assert told.pop(400) == rounds * 4 and late >= 0
+    assert told.pop(200) + told.pop(408, 0) + late == rounds * 9 and not told
+    assert len(ids) == rounds * 17
+    for _ in range(8):  # nothing more comes
+        requesters[0].send(b"PUB brief 0\r\n\r\n")
+        assert metric(monitor, b"lat.brief")["status"] == 400
+
+
 def test_results_can_be_imported(dial: Dial) -> None:
     monitor = client(dial, "ops", b"seen.>")
     responder = client(dial, "exp", b"q.*")
