@@ -258,7 +258,8 @@ def test_headers_that_ask_for_it(dial: Dial, lines: bytes, kept: dict[str, list[
     requester = client(dial, "imp", b"in.>")
     ask_with(requester, b"asked", lines)
     (_, _, reply), headers, _ = next_message(responder)
-    assert headers.startswith(b"NATS/1.0\r\n" + lines) and bool(TRACKED.match(reply)) == (kept is not None)
+    assert all(line in headers.splitlines() for line in lines.splitlines() if b":" in line)
+    assert bool(TRACKED.match(reply)) == (kept is not None)
     answer(responder, reply)
     requester.expect(b"MSG in.box 1 2\r\nok\r\n")
     if kept is not None:
