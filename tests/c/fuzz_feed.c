@@ -94,7 +94,7 @@ static void world_open(struct world *w)
     if (spl_conn_feed(w->k, w->handle, 1) != 0) abort();
     w->c->hold = 0;
     w->c->acc = w->k->accounts[0];
-    w->c->acc->nconns++;
+    w->c->acc->counts->conns++;
     w->c->open = w->c->verbose = w->c->pedantic = w->c->echo = true;
     reactor_watch(w->k, w->c);
 }
