@@ -45,6 +45,13 @@ static inline void fake_open(struct fake *f)
     f->c = c;
 }
 
+static inline bool fake_told(const struct fake *f, uint32_t type)
+{
+    for (uint32_t i = 0; i < f->k->nevents; i++)
+        if (f->k->events[i].type == type) return true;
+    return false;
+}
+
 static inline void fake_feed(struct fake *f, const char *p, size_t n)
 {
     struct conn *c = f->c;
@@ -59,7 +66,8 @@ static inline void fake_feed(struct fake *f, const char *p, size_t n)
         if (used > all - at) abort();
         at += used;
         if (!c->hold) break;
-        if (c->hold & HOLD_CONNECT) { /* every CONNECT is good here, and makes the client quiet */
+        if (c->hold & HOLD_CONNECT &&
+            fake_told(f, SPL_CONNECT)) { /* every CONNECT is good here, and makes the client quiet */
             c->verbose = c->pedantic = false;
             c->headers = c->no_responders = c->connected = true;
         }
