@@ -20,10 +20,18 @@ from broker.options.transforms import Transform
 ffi: Any = _core.ffi
 lib: Any = _core.lib
 
-_ACCOUNT_COUNTERS = [name for name, _ in ffi.typeof("struct spl_account_info").fields[2:]]
 _STATS = [name for name, _ in ffi.typeof("struct spl_stats").fields]
 # Those counters of an account that are in the shared page.
-SHARED_COUNTERS = ("conns", "subs", "in_msgs", "in_bytes", "out_msgs", "out_bytes", "slow_consumers")
+_SUBLIST_COUNTERS = (
+    "inserts",
+    "removes",
+    "matches",
+    "cache_hits",
+    "cache_entries",
+    "max_fanout",
+    "sum_fanout",
+)
+_SHARED_COUNTERS = ("conns", "subs", "in_msgs", "in_bytes", "out_msgs", "out_bytes", "slow_consumers")
 
 
 class EventType(IntEnum):
@@ -105,27 +113,6 @@ class ConnInfo:
     start_ns: int  # since 1970
     meta: bytes
     cookie: bytes
-
-
-@dataclass(slots=True, frozen=True)
-class AccountInfo:
-    """The counters of one account in one worker; the last seven are its sublist's, `*_fanout` only if asked for."""
-
-    name: str
-    conns: int
-    subs: int
-    in_msgs: int
-    in_bytes: int
-    out_msgs: int
-    out_bytes: int
-    slow_consumers: int
-    inserts: int
-    removes: int
-    matches: int
-    cache_hits: int
-    cache_entries: int
-    max_fanout: int
-    sum_fanout: int
 
 
 class Core:
@@ -564,7 +551,7 @@ class Core:
         """What all workers have counted of the account at a place of the shared page."""
         a = self._account
         lib.spl_account_total(self._handle, place, a)
-        return {name: int(getattr(a, name)) for name in SHARED_COUNTERS}
+        return {name: int(getattr(a, name)) for name in _SHARED_COUNTERS}
 
     def account_conns(self, worker: int, place: int) -> int:
         """How many connections a worker has in that account."""
@@ -590,13 +577,12 @@ class Core:
         number = int(lib.spl_account_find(self._handle, raw, len(raw)))
         return None if number < 0 else number
 
-    def account_info(self, number: int, fanout: bool) -> AccountInfo | None:
-        """The counters of the account with this id; None: there are no more."""
-        a = ffi.new("struct spl_account_info *")
-        if lib.spl_account_get(self._handle, number, fanout, a) != 0:
+    def sublist_counts(self, account: int) -> dict[str, int] | None:
+        """What this worker has counted of the sublist of the account with this id; None: there are no more."""
+        a = self._account
+        if lib.spl_account_get(self._handle, account, a) != 0:
             return None
-        name = ffi.unpack(a.name, a.name_len).decode("utf-8", "replace")
-        return AccountInfo(name, *(int(getattr(a, field)) for field in _ACCOUNT_COUNTERS))
+        return {name: int(getattr(a, name)) for name in _SUBLIST_COUNTERS}
 
     def select(
         self, *, states: int, sort: int, account: int, cid: int, user: bytes, want: int, now_ns: int

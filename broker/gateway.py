@@ -24,20 +24,14 @@ from broker.mesh.collect import Questions
 from broker.mesh.member import Member
 from broker.monitor.http import HttpServer
 from broker.monitor.routes import Routes
-from broker.monitor.state import Server
+from broker.monitor.state import SAMPLE_SECONDS, Server
 from broker.monitor.tls import load_certificates, server_context
 from broker.options import Options
 from broker.reload import TwoStep
 from broker.shared import Page
+from broker.system.account import SystemAccount
 from broker.system.actions import Reloads
-from broker.system.events import Events
-from broker.system.heartbeat import Heartbeat
-from broker.system.info import ServerInfo
-from broker.system.requests import Requests
-from broker.system.statsz import statsz
-from broker.system.system import System
 
-SAMPLE_SECONDS = 1.0
 GOODBYE_SECONDS = 0.9  # the supervisor waits a little longer
 
 
@@ -71,21 +65,11 @@ class Gateway:
         self._server = Server(launch, self._questions, self._page, self._core)
         self._http = HttpServer(Routes(self._server, self._log), self._log)
         self._reloads = Reloads(self._control.tell)
-        self._system: System | None = None
-        self._requests: Requests | None = None
-        self._events: Events | None = None
-        self._heartbeat: Heartbeat | None = None
+        self._system: SystemAccount | None = None
         if account := system_account(options):
-            number = self._core.account(account)
-            self._core.set_system_account(number)
-            info = ServerInfo(options, launch.server_id, self._page.next_message)
-            self._system = System(self._core, number, info, self._log)
-            self._requests = Requests(self._system, self._server, self._log, self._reloads)
-            self._events = Events(
-                self._system, self._core, self._questions, self._log, account_names(options)
+            self._system = SystemAccount(
+                self._core, account, self._server, self._log, self._page.next_message, self._reloads
             )
-            self._heartbeat = Heartbeat(self._system, lambda: statsz(self._server), self._log)
-            self._requests.broadcast = self._heartbeat.now
         self._mesh = Member(self._core, launch, self._log, self._check_ready)
         self._loop.add_reader(self._core.fileno(), self._turn)
         self._loop.add_reader(self._control, self._supervisor_spoke)
@@ -94,20 +78,12 @@ class Gateway:
         """Serve until told to stop; returns the exit code."""
         self._control.tell({"op": "bound"})
         self._beat()
-        sampling = self._loop.create_task(self._sample())
+        if self._launch.http:
+            self._sample()
         code = await self._stopped
-        if self._events is not None:
-            self._events.close()
-        if self._heartbeat is not None:
-            self._heartbeat.close()
         await self._say_goodbye()
         for watched in (self._control, self._core):
             self._loop.remove_reader(watched)
-        sampling.cancel()
-        if self._requests is not None:
-            self._requests.close()
-        if self._system is not None:
-            self._system.close()
         self._mesh.close()
         await self._http.close()
         self._questions.close()
@@ -116,7 +92,8 @@ class Gateway:
     async def _say_goodbye(self) -> None:
         """Our last message. The workers are told to stop when it is where they will find it."""
         if self._system is not None:
-            self._system.publish(f"$SYS.SERVER.{self._launch.server_id}.SHUTDOWN", self._system.info.block())
+            self._system.end()
+            self._system.announce("SHUTDOWN")
             until = time.monotonic() + GOODBYE_SECONDS
             while not self._core.mesh_flushed() and time.monotonic() < until:
                 await asyncio.sleep(0.001)
@@ -147,8 +124,8 @@ class Gateway:
     def _check_ready(self) -> None:
         if self._listening and not self._ready and self._mesh.joined:
             self._ready = True
-            if self._events is not None:
-                self._events.begin()
+            if self._system is not None:
+                self._system.begin()
             self._control.tell({"op": "ready"})
 
     def _build(self, options: Options) -> None:
@@ -162,7 +139,7 @@ class Gateway:
         self._server.options = options
         self._server.loaded_ns = time.time_ns()
         if self._system is not None:
-            self._system.info.use(options)
+            self._system.use(options)
         if self._tls is not None:
             try:
                 load_certificates(self._tls, options)
@@ -175,13 +152,11 @@ class Gateway:
         if not self._stopped.done():
             self._loop.call_later(BEAT_SECONDS if self._ready else 0.02, self._beat)
 
-    async def _sample(self) -> None:
-        """Once a second, for rates."""
-        due = time.monotonic()
-        while True:
-            await self._server.sample()
-            due = max(due + SAMPLE_SECONDS, time.monotonic())
-            await asyncio.sleep(due - time.monotonic())
+    def _sample(self) -> None:
+        """For the live page's history."""
+        self._server.sample()
+        if not self._stopped.done():
+            self._loop.call_later(SAMPLE_SECONDS, self._sample)
 
     def _supervisor_spoke(self) -> None:
         for message, descriptors in self._control.packets():
@@ -199,8 +174,7 @@ class Gateway:
                 self._reloads.heard(message)
             elif message["op"] == "lame_duck":
                 if self._system is not None:
-                    subject = f"$SYS.SERVER.{self._launch.server_id}.LAMEDUCK"
-                    self._system.publish(subject, self._system.info.block())
+                    self._system.announce("LAMEDUCK")
             else:
                 self._reload.obey(message, descriptors)
 

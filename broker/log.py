@@ -16,7 +16,9 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -239,6 +241,15 @@ class Log:
             zone = "Z" if self._utc else time.strftime("%z", moment)
             self._zone = zone if self._utc else f"{zone[:3]}:{zone[3:]}"
         return f"{self._stamp}.{nanosecond // 1000:06d} "
+
+
+@contextmanager
+def guarded(log: Log, doing: str) -> Iterator[None]:
+    """Let a mistake of ours cost no more than what is done in this block: the log is told of it, and where it was made."""
+    try:
+        yield
+    except Exception:
+        log.error(f"internal error while {doing}: {traceback.format_exc()}")
 
 
 def _to_stderr(lines: bytes) -> bool:

@@ -46,11 +46,16 @@ struct conn *conn_new(struct core *k, int fd, enum kind kind)
     return c;
 }
 
-struct conn *conn_by_handle(struct core *k, uint64_t handle)
+struct conn *conn_known(const struct core *k, uint64_t handle)
 {
     uint32_t i = (uint32_t)handle;
-    if (i >= k->cap_conns || !k->conns[i] || k->conns[i]->gen != (uint32_t)(handle >> 32)) return NULL;
-    return k->conns[i]->closed ? NULL : k->conns[i];
+    return i < k->cap_conns && k->conns[i] && k->conns[i]->gen == (uint32_t)(handle >> 32) ? k->conns[i] : NULL;
+}
+
+struct conn *conn_by_handle(const struct core *k, uint64_t handle)
+{
+    struct conn *c = conn_known(k, handle);
+    return c && !c->closed ? c : NULL;
 }
 
 void conn_set_cid(struct core *k, struct conn *c, uint64_t cid) { k->cids[c->idx] = c->cid = cid; }

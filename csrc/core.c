@@ -378,10 +378,9 @@ int spl_conn_resume(spl_core *k, uint64_t handle)
 
 int spl_conn_get(spl_core *k, uint64_t handle, struct spl_conn_info *out)
 {
-    uint32_t i = (uint32_t)handle;
+    const struct conn *c = conn_known(k, handle);
     memset(out, 0, sizeof *out);
-    if (i >= k->cap_conns || !k->conns[i] || k->conns[i]->gen != (uint32_t)(handle >> 32)) return -1;
-    const struct conn *c = k->conns[i];
+    if (!c) return -1;
     out->cid = c->cid, out->port = c->port, out->subs = c->nsubs;
     out->in_msgs = c->in_msgs, out->in_bytes = c->in_bytes, out->out_msgs = c->out_msgs, out->out_bytes = c->out_bytes;
     out->pending = output_pending(c);

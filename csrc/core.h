@@ -264,9 +264,9 @@ struct core {
     struct peer peers[MAX_PEERS];
     uint64_t peers_up; /* bit mask */
     uint64_t batch_seq, min_acked, digest;
-    uint64_t told_all, told_system,
-        system_digest; /* the last batches to those who are told all, and to those who are told of the system account */
-    uint64_t starved;  /* peers to whom something could not be said for want of memory: bit mask */
+    /* The last batches to those who are told all, and to those who are told of the system account; the latter's digest. */
+    uint64_t told_all, told_system, system_digest;
+    uint64_t starved; /* peers to whom something could not be said for want of memory: bit mask */
     uint32_t announced_accounts;
     struct conn *at_barrier;
     struct account **dirty_accounts;
@@ -283,7 +283,8 @@ struct core {
 
 /* conn.c */
 struct conn *conn_new(struct core *k, int fd, enum kind kind);
-struct conn *conn_by_handle(struct core *k, uint64_t handle);
+struct conn *conn_by_handle(const struct core *k, uint64_t handle);
+struct conn *conn_known(const struct core *k, uint64_t handle); /* also one that has just been closed */
 static inline uint64_t conn_handle(const struct conn *c) { return (uint64_t)c->gen << 32 | c->idx; }
 void conn_set_cid(struct core *k, struct conn *c, uint64_t cid);
 void conn_close(struct core *k, struct conn *c, uint32_t reason);

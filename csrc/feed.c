@@ -112,9 +112,8 @@ void feed_resume(struct core *k)
 /* Also one that has just been closed: its owner says the last words. */
 static struct conn *fed(struct core *k, uint64_t handle)
 {
-    uint32_t i = (uint32_t)handle;
-    if (i >= k->cap_conns || !k->conns[i] || k->conns[i]->gen != (uint32_t)(handle >> 32)) return NULL;
-    return k->conns[i]->feed && k->conns[i]->fd >= 0 ? k->conns[i] : NULL;
+    struct conn *c = conn_known(k, handle);
+    return c && c->feed && c->fd >= 0 ? c : NULL;
 }
 
 static void feed_unlist(struct core *k, struct conn *c)

@@ -3,6 +3,7 @@
 #include "answers.h"
 #include "rewrite.h"
 #include "sampling.h"
+#include "service.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,9 +20,7 @@ struct measure {
 int spl_service_latency(spl_core *k, int account, int number, const char *results, size_t len, uint32_t percent,
                         const char *server)
 {
-    struct account *a = account_get(k, (uint32_t)account);
-    struct service_export *e = a && a->services ? a->services->exports : NULL;
-    while (e && number--) e = e->next;
+    struct service_export *e = service_export_at(k, account, number);
     struct tracker *t = e && !e->streamed && len <= UINT16_MAX ? malloc(sizeof *t + len) : NULL;
     if (!t) return -1;
     t->percent = percent, t->results_len = (uint32_t)len;
@@ -40,13 +39,6 @@ static void ask_rtt(struct core *k, struct conn *c)
 {
     if (c->rtt_ns || c->pinged_ns || c->closed) return;
     if (c->ponged || clock_real_ns() - c->start_ns > PONG_NS) conn_ping(k, c);
-}
-
-/* Also one that has just been closed. */
-static const struct conn *known(const struct core *k, uint64_t handle)
-{
-    uint32_t i = (uint32_t)handle;
-    return i < k->cap_conns && k->conns[i] && k->conns[i]->gen == (uint32_t)(handle >> 32) ? k->conns[i] : NULL;
 }
 
 struct measure *latency_begin(struct core *k, const struct tracker *t, const struct message *m, bool share)
@@ -121,12 +113,6 @@ bool responder_read(struct responder *r, const char *p, size_t n)
 
 /* ---- the end ---- */
 
-static bool heard(struct core *k, const struct account *exporter, const struct tracker *t)
-{
-    const struct match *r = sublist_match(exporter->subs, t->results, t->results_len);
-    return r && (r->nplain || r->ngroups || (r->peers & k->peers_up));
-}
-
 /* Times of an answered request. None is ever negative: round trips are estimates. */
 static void times(struct spl_latency *l, const struct measure *measure, uint64_t rtt_ns, const struct responder *r)
 {
@@ -146,7 +132,7 @@ static void tell(struct core *k, const struct account *exporter, const struct tr
     text_init(&json);
     text_init(&all);
     uint64_t rtt_ns = measure->rtt_ns;
-    const struct conn *c = known(k, measure->conn);
+    const struct conn *c = conn_known(k, measure->conn);
     if (c) {
         rtt_ns = c->rtt_ns;
         client_info(&who, k, c, measure->share);
@@ -175,6 +161,7 @@ static void tell(struct core *k, const struct account *exporter, const struct tr
 void latency_end(struct core *k, const struct account *exporter, const struct tracker *t, struct measure *measure,
                  uint32_t status, const struct message *answer)
 {
-    if (t && heard(k, exporter, t)) tell(k, exporter, t, measure, status, answer);
+    if (t && spl_interest(k, (int)exporter->id, t->results, t->results_len))
+        tell(k, exporter, t, measure, status, answer);
     free(measure);
 }

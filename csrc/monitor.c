@@ -144,9 +144,8 @@ static bool ring_room(struct core *k)
 
 size_t spl_conn_record(spl_core *k, uint64_t handle, uint32_t *conns, char *buf, size_t cap)
 {
-    uint32_t i = (uint32_t)handle;
-    if (i >= k->cap_conns || !k->conns[i] || k->conns[i]->gen != (uint32_t)(handle >> 32)) return 0;
-    const struct conn *c = k->conns[i];
+    const struct conn *c = conn_known(k, handle);
+    if (!c) return 0;
     size_t size = conn_record_size(c);
     *conns = c->acc_conns;
     if (size > cap) return size;
@@ -431,7 +430,7 @@ int spl_account_total(const spl_core *k, uint32_t place, struct spl_account_info
     return 0;
 }
 
-int spl_account_get(spl_core *k, uint32_t id, int fanout, struct spl_account_info *out)
+int spl_account_get(spl_core *k, uint32_t id, struct spl_account_info *out)
 {
     memset(out, 0, sizeof *out);
     const struct account *a = account_get(k, id);
@@ -442,6 +441,6 @@ int spl_account_get(spl_core *k, uint32_t id, int fanout, struct spl_account_inf
     add_counts(out, a->counts);
     out->inserts = s.inserts, out->removes = s.removes, out->matches = s.matches, out->cache_hits = s.cache_hits;
     out->cache_entries = s.cache_entries;
-    if (fanout) sublist_fanout(a->subs, &out->max_fanout, &out->sum_fanout);
+    sublist_fanout(a->subs, &out->max_fanout, &out->sum_fanout);
     return 0;
 }

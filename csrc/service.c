@@ -68,12 +68,19 @@ int spl_service_export(spl_core *k, int account, int streamed, uint64_t threshol
     return number;
 }
 
+struct service_export *service_export_at(struct core *k, int account, int number)
+{
+    struct account *a = account_get(k, (uint32_t)account);
+    struct service_export *e = a && a->services ? a->services->exports : NULL;
+    while (e && number--) e = e->next;
+    return e;
+}
+
 int spl_service_import(spl_core *k, int importer, int exporter, int number, const char *local, size_t len,
                        spl_transform *target, int share)
 {
-    struct account *a = account_get(k, (uint32_t)importer), *b = account_get(k, (uint32_t)exporter);
-    struct service_export *e = b && b->services ? b->services->exports : NULL;
-    while (e && number--) e = e->next;
+    struct account *a = account_get(k, (uint32_t)importer);
+    struct service_export *e = service_export_at(k, exporter, number);
     struct service_import *i = a && e && len <= UINT16_MAX && open_replies(k, a) ? calloc(1, sizeof *i) : NULL;
     if (!i || !insert(k, a, &i->sub, local, len, SUB_SERVICE | SUB_HIDDEN)) {
         free(i);

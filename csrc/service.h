@@ -26,5 +26,7 @@ bool service_deliver(struct core *k, struct sub *s, const struct message *m);
 /* A subscription has gone: forget requests for whose answers nobody waits. */
 void service_interest_lost(struct core *k, struct account *a, const char *subject, size_t n);
 void service_expire(struct core *k);
+/* The export of an account that has this number, or NULL. */
+struct service_export *service_export_at(struct core *k, int account, int number);
 void services_free(struct core *k);
 #endif

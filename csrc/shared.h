@@ -34,8 +34,7 @@ struct shared_page {
 };
 struct shared_account {
     _Atomic uint32_t conns, subs;
-    uint64_t in_msgs, in_bytes, out_msgs, out_bytes,
-        slow_consumers; /* written by one worker: a word is never half written */
+    uint64_t in_msgs, in_bytes, out_msgs, out_bytes, slow_consumers; /* one worker's: a word is never half written */
     uint8_t pad[16];
 };
 static inline uint64_t shared_row_bytes(uint32_t accounts)

@@ -175,8 +175,8 @@ int spl_conn_reject(spl_core *core, uint64_t conn, uint32_t reason, const char *
 /* Go on with a connection that waits for an answer to SPL_INFO. 0, or -1: gone. */
 int spl_conn_resume(spl_core *core, uint64_t conn);
 int spl_conn_get(spl_core *core, uint64_t conn, struct spl_conn_info *out);
-uint64_t spl_conn_find(const spl_core *core,
-                       uint64_t cid); /* the handle of a client, 0: there is none of this number */
+/* The handle of the client with this number, 0: there is none. */
+uint64_t spl_conn_find(const spl_core *core, uint64_t cid);
 
 /* Fed connections: the owner translates between the wire and the protocol (TLS, WebSocket), the core does all the rest.
  * Turn a connection into one (or, `on` = 0, back) between SPL_ACCEPTED and spl_conn_start. 0, or -1: gone. */
@@ -294,9 +294,9 @@ size_t spl_records(spl_core *core, const uint64_t *handles, uint32_t n, int subs
  * it had come or gone. Returns the record's size, which is in `buf` (8-aligned) if it has room for it; 0: the connection is gone. */
 size_t spl_conn_record(spl_core *core, uint64_t conn, uint32_t *conns, char *buf, size_t cap);
 
-struct
-    spl_subs { /* the subscriptions of an account (-1: all) that match the subject `test` (if any), or, if it is a pattern and
-                   * `within` is set, ask for no more than it does; in a queue group, if one is named */
+/* The subscriptions of an account (-1: all) that match the subject `test` (if any), or, if it is a pattern and `within` is set, ask
+ * for no more than it does; in a queue group, if one is named. */
+struct spl_subs {
     int64_t account;
     const char *test, *queue;
     size_t test_len, queue_len;
@@ -318,7 +318,7 @@ struct spl_account_info {
 /* The id of an account that exists, or -1. */
 int spl_account_find(const spl_core *core, const char *name, size_t len);
 /* 0, or -1: there is no account with this id, nor with a higher one. */
-int spl_account_get(spl_core *core, uint32_t id, int fanout, struct spl_account_info *out);
+int spl_account_get(spl_core *core, uint32_t id, struct spl_account_info *out);
 /* What all workers have counted of the account at `place` of the shared page. 0, or -1: there is no such place. */
 int spl_account_total(const spl_core *core, uint32_t place, struct spl_account_info *out);
 /* The same of one worker. */

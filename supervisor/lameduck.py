@@ -31,9 +31,8 @@ class LameDuck:
         self._close_at: float | None = time.monotonic() + options.lame_duck_grace_period
         self._busy: set[int] = set()  # serials of the children that have clients left
         children.hold = True  # who dies now is not replaced: nobody could come to it
-        for child in sorted(
-            children.all(), key=lambda child: not child.gateway
-        ):  # it may have to tell their clients
+        # The gateway first: it may have something to say to their clients.
+        for child in sorted(children.all(), key=lambda child: not child.gateway):
             children.send(child, {"op": "lame_duck"})
         if not self.clients:
             self._close_at = None

@@ -21,7 +21,7 @@ _FEW_CLIENTS: Final = 8
 
 def worker_need(workers: int) -> int:
     """How many descriptors each of ``workers`` workers needs without any client."""
-    return _WORKER_OWN + _PER_WORKER * workers + _PER_PEER * workers
+    return _WORKER_OWN + (_PER_WORKER + _PER_PEER) * workers  # the other workers and the gateway
 
 
 def raise_limit() -> int:

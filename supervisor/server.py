@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from supervisor.ports import PortsFile
 
 # The data plane keeps its peers as bits of a 64-bit set; one is left for a peer that is not a worker.
-MAX_ERROR: Final = 8192  # of a message to a child: it must fit a packet
 MAX_WORKERS: Final = 63
+MAX_ERROR: Final = 8192  # of a message to a child: it must fit a packet
 
 
 def run_server(

@@ -14,7 +14,6 @@ One request may wait for its answer until there is something to say (``Answers.s
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import struct
 from collections import deque
@@ -194,14 +193,10 @@ class Questions:
             worker = self._workers.get(index)
             if worker is None:
                 continue
-            self._number += 1
-            answer = worker.open[self._number] = _Answer([], self._loop.create_future())
-            asked[index] = worker, self._number, answer
-            try:
-                worker.dealer.send(json.dumps({**request, "id": self._number}).encode(), zmq.NOBLOCK)
-            except zmq.Again:
+            answer = worker.open[self._number + 1] = _Answer([], self._loop.create_future())
+            asked[index] = worker, self._number + 1, answer
+            if not self._send(worker, request):
                 answer.done.set_result(False)
-            self._loop.call_soon(self._drain, worker)
         waiting = [answer for _, _, answer in asked.values()]
         while waiting:
             heard = [len(answer.parts) for answer in waiting]
@@ -240,17 +235,18 @@ class Questions:
     def _ask_more(self, worker: _Worker) -> None:
         if self._follow is None or worker.dealer.closed:
             return
-        self._number += 1
-        worker.followed = self._number
-        with contextlib.suppress(zmq.Again):  # it has taken nothing for long, and will soon be taken for dead
-            worker.dealer.send(json.dumps({**self._follow[0], "id": self._number}).encode(), zmq.NOBLOCK)
-        self._loop.call_soon(self._drain, worker)
+        worker.followed = self._number + 1
+        self._send(
+            worker, self._follow[0]
+        )  # else it has taken nothing for long, and will soon be taken for dead
 
     def tell(self, index: int, request: Request) -> bool:
         """A request whose answer does not matter. False: it was not sent."""
         worker = self._workers.get(index)
-        if worker is None:
-            return False
+        return worker is not None and self._send(worker, request)
+
+    def _send(self, worker: _Worker, request: Request) -> bool:
+        """Send a request under the next number; False: it takes no more."""
         self._number += 1
         try:
             worker.dealer.send(json.dumps({**request, "id": self._number}).encode(), zmq.NOBLOCK)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from broker.accounts.names import account_names
 from broker.monitor.account_detail import sharing_fields
 from broker.monitor.asked import AccountStatzOptions, AccountzOptions
 from broker.monitor.encode import time_text
+from broker.monitor.pace import each
 from broker.monitor.query import QueryError
 from broker.monitor.state import Server
 from broker.monitor.subsz import sublist_stats
@@ -17,13 +19,13 @@ async def accountz(server: Server, options: AccountzOptions) -> dict[str, Any]:
     """The answer. Raises QueryError."""
     name = options.account
     fields = server.envelope()
-    if not server.options.no_system_account:
+    if server.system_account:
         fields["system_account"] = server.system_account
     if not name:
-        return {**fields, "accounts": list(await server.accounts())}
-    sums = await server.account(name, fanout=True)
-    if sums is None:
+        return {**fields, "accounts": account_names(server.options)}
+    if name not in account_names(server.options):
         raise QueryError(f"Account {name} does not exist")
+    sums = await server.sublists(name)
     detail: dict[str, Any] = {"account_name": name, "update_time": time_text(server.loaded_ns)}
     if name == server.system_account:
         detail["is_system"] = True
@@ -43,17 +45,13 @@ async def accountz(server: Server, options: AccountzOptions) -> dict[str, Any]:
 
 async def accstatz(server: Server, options: AccountStatzOptions) -> dict[str, Any]:
     """The answer."""
-    if len(options.accounts) == 1:
-        (name,) = options.accounts
-        sums = await server.account(name)
-        accounts = {name: sums} if sums is not None else {}
-    else:
-        accounts = await server.accounts()
-    entries = [
-        account_stat(name, accounts[name])
+    accounts = server.all_counted()
+    shown = [
+        name
         for name in options.accounts or accounts
         if name in accounts and (options.include_unused or accounts[name]["conns"])
     ]
+    entries = await each(shown, lambda name: account_stat(name, accounts[name]))
     return {**server.envelope(), "account_statz": entries}
 
 

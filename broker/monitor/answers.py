@@ -1,8 +1,8 @@
 """What a worker answers to collect-requests, one bounded step at a time.
 
 op        of the request                                   parts
-accounts  fanout name (empty: all)                         JSON lists of accounts
-select    states sort account cid user want now_ns              total so far (8 bytes) | keys
+sublists  account (empty: all)                             JSON objects: what is counted of each account's sublist
+select    states sort account cid user want now_ns         total so far (8 bytes) | keys
 records   handles subs                                     records
 subs      account test offset limit                        total so far (8 bytes) | records
 publish   account subject payload                          none
@@ -15,23 +15,21 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import asdict
-from typing import Any, Final
+from typing import Final
 
 from broker.core import Core
 from broker.mesh.collect import Request
 
 TOTAL: Final = struct.Struct("=Q")
 _ANY: Final = -1
-_ACCOUNTS_AT_ONCE: Final = 32
 _HANDLES_AT_ONCE: Final = 4096
 
 
 def answer(core: Core, request: Request) -> Iterator[bytes]:
     """The parts of the answer. What this worker has never heard of gives none."""
     match request["op"]:
-        case "accounts":
-            yield from _accounts(core, request["name"], bool(request["fanout"]))
+        case "sublists":
+            yield from _sublists(core, request["account"])
         case "select":
             account = _account(core, request["account"])
             if account is not None:
@@ -74,22 +72,15 @@ def _account(core: Core, name: str) -> int | None:
     return core.account_id(name) if name else _ANY
 
 
-def _accounts(core: Core, name: str, fanout: bool) -> Iterator[bytes]:
+def _sublists(core: Core, name: str) -> Iterator[bytes]:
+    """One account a step: how far its subjects fan out is not known before they are looked at."""
     if name:
         account = core.account_id(name)
-        info = core.account_info(account, fanout) if account is not None else None
-        if info is not None:
-            yield json.dumps([asdict(info)]).encode()
+        found = core.sublist_counts(account) if account is not None else None
+        if found is not None:
+            yield json.dumps(found).encode()
         return
     number = 0
-    while True:
-        some: list[dict[str, Any]] = []
-        while (
-            len(some) < (1 if fanout else _ACCOUNTS_AT_ONCE)
-            and (info := core.account_info(number, fanout)) is not None
-        ):
-            some.append(asdict(info))
-            number += 1
-        if not some:
-            return
-        yield json.dumps(some).encode()
+    while (found := core.sublist_counts(number)) is not None:
+        yield json.dumps(found).encode()
+        number += 1

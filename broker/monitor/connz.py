@@ -10,6 +10,7 @@ import json
 import time
 from typing import Any, Final
 
+from broker.accounts.names import account_names
 from broker.mesh.collect import Request
 from broker.monitor.answers import TOTAL
 from broker.monitor.asked import ALL, CLOSED, OPEN, ConnzOptions, page
@@ -62,7 +63,7 @@ async def connz(server: Server, options: ConnzOptions) -> dict[str, Any]:
         return _envelope(server, [], 0, offset, limit)
     if options.cid:
         limit = 1
-    if account and account not in server.known_accounts() and await server.account(account) is None:
+    if account and account not in account_names(server.options):
         return {**_envelope(server, [], 0, offset, limit), "server_id": "", "connections": None}
     now = time.time_ns()
     selection: Request = {

@@ -11,7 +11,7 @@ from broker.monitor.state import Process, Sample, Server
 
 async def processz(server: Server, options: ProcesszOptions) -> dict[str, Any]:
     """The answer."""
-    sums = await server.sums()
+    sums = server.sums()
     fields = {
         **server.envelope(),
         "worker_restarts": server.restarts,

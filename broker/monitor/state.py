@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from broker.accounts.names import account_names
-from broker.core import SHARED_COUNTERS, Core
+from broker.accounts.names import account_names, system_account
+from broker.core import Core
 from broker.launch import Launch
 from broker.mesh.collect import Questions
 from broker.monitor.encode import time_text
@@ -22,7 +22,8 @@ from broker.monitor.usage import Usage, usage_of
 from broker.options import Options
 from broker.shared import Page
 
-SAMPLES: Final = 180  # seconds of history
+SAMPLES: Final = 180
+SAMPLE_SECONDS: Final = 1.0
 RATES: Final = ("in_msgs", "out_msgs", "in_bytes", "out_bytes")
 
 
@@ -72,6 +73,7 @@ class Server:
         self._core = core
         self._met = False
         self._usages: dict[int, tuple[float, Usage, float]] = {}  # pid: when, what, percent
+        self._used_at = 0.0
         self._previous: dict[int, tuple[float, dict[str, int]]] = {}  # worker: when, stats
         self._worker_rates: dict[int, dict[str, float]] = {}
 
@@ -93,52 +95,43 @@ class Server:
         self._met = True
         self.questions.meet(listed)
 
-    async def sums(self) -> Counter[str]:
+    def sums(self) -> Counter[str]:
         """The counters of the whole server, as of now."""
         sums: Counter[str] = Counter()
         for index in range(self._workers):
             sums.update(self._core.stats(index))
         return sums
 
-    async def accounts(self, fanout: bool = False) -> dict[str, Counter[str]]:
-        """The counters of every account that anybody uses, and of the configured ones."""
-        return await self._count({name: Counter() for name in self.known_accounts()}, "", fanout)
+    def all_counted(self) -> dict[str, Counter[str]]:
+        """What has been counted of every account, by name."""
+        return {
+            name: Counter(self._core.account_total(place))
+            for place, name in enumerate(account_names(self.options))
+        }
 
-    async def account(self, name: str, fanout: bool = False) -> Counter[str] | None:
-        """The counters of one account; None: there is none of this name."""
-        known = {name: Counter[str]()} if name in self.known_accounts() else {}
-        return (await self._count(known, name, fanout)).get(name) if name else None
+    def counted(self, name: str) -> Counter[str] | None:
+        """What has been counted of one account; None: there is none of this name."""
+        names = account_names(self.options)
+        return Counter(self._core.account_total(names.index(name))) if name in names else None
 
-    async def _count(
-        self, accounts: dict[str, Counter[str]], name: str, fanout: bool
-    ) -> dict[str, Counter[str]]:
-        """Add what the workers say of one account, or of all, to ``accounts``."""
-        shared = account_names(self.options)
-        question = {"op": "accounts", "fanout": fanout, "name": name}
-        for parts in (await self.questions.ask(question)).values():
+    async def sublists(self, name: str = "") -> Counter[str]:
+        """What has been counted of the sublists of one account, or of all, and of these accounts."""
+        sums: Counter[str] = Counter()
+        accounts = [self.counted(name)] if name else self.all_counted().values()
+        for counted in filter(None, accounts):
+            sums.update(counted)
+        for parts in (await self.questions.ask({"op": "sublists", "account": name})).values():
             for part in parts:
-                for info in json.loads(part):
-                    if info["name"] in shared:
-                        for counter in SHARED_COUNTERS:
-                            del info[counter]
-                    sums = accounts.setdefault(info.pop("name"), Counter())
-                    most = max(sums["max_fanout"], info["max_fanout"])
-                    sums.update(info)
-                    sums["max_fanout"] = most
-        for place, one in enumerate(shared):
-            if name in ("", one):
-                accounts.setdefault(one, Counter()).update(self._core.account_total(place))
-        return accounts
-
-    def known_accounts(self) -> list[str]:
-        """The names of all accounts, with those that need no configuration."""
-        system = [] if self.options.no_system_account else [self.system_account]
-        return list(dict.fromkeys(["$G", *(account.name for account in self.options.accounts), *system]))
+                counted = json.loads(part)
+                most = max(sums["max_fanout"], counted["max_fanout"])
+                sums.update(counted)
+                sums["max_fanout"] = most
+        return sums
 
     @property
     def system_account(self) -> str:
-        """The system account's name."""
-        return self.options.system_account or "$SYS"
+        """The system account's name; empty if there is none."""
+        return system_account(self.options)
 
     def processes(self) -> list[Process]:
         """Every process, and how it is."""
@@ -167,10 +160,10 @@ class Server:
                 process.usage = usage_of(process.pid)
         return found
 
-    async def sample(self) -> None:
-        """Take a sample; called once a second."""
+    def sample(self) -> None:
+        """Take a sample; called every ``SAMPLE_SECONDS`` where somebody may look at the history."""
         before = self.history[-1] if self.history else None
-        sums = await self.sums()
+        sums = self.sums()
         now_ns, now = time.time_ns(), time.monotonic()
         rates = dict.fromkeys(RATES, 0.0)
         for index in range(self._workers):
@@ -189,6 +182,7 @@ class Server:
         self.history.append(Sample(now_ns, sums["connections"], sums["subscriptions"], cpu, rates))
 
     def _sample_usage(self, now: float) -> None:
+        self._used_at = now
         fresh: dict[int, tuple[float, Usage, float]] = {}
         for process in self.processes():
             usage = usage_of(process.pid) if process.pid else None
@@ -206,13 +200,14 @@ class Server:
         return sum(usage.resident for _, usage, _ in self._usages.values())
 
     def cpu(self) -> float:
-        """Percent of one core, over the last second."""
+        """Percent of one core, over the last second; if nobody looked at it then, since somebody did."""
         self._ensure_usage()
         return sum(percent for _, _, percent in self._usages.values())
 
     def _ensure_usage(self) -> None:
-        if len(self._usages) < self._workers + 2:
-            self._sample_usage(time.monotonic())
+        now = time.monotonic()
+        if now - self._used_at >= SAMPLE_SECONDS or len(self._usages) < self._workers + 2:
+            self._sample_usage(now)
 
     def envelope(self) -> dict[str, Any]:
         """How most answers begin."""

@@ -28,15 +28,7 @@ async def subsz(server: Server, options: SubszOptions) -> dict[str, Any]:
     test, account = options.test, options.account
     if test and not _literal(test):
         raise QueryError(f"invalid test subject, must be valid publish subject: {test}")
-    if account:
-        accounts = {account: await server.account(account, fanout=True) or Counter()}
-    else:
-        accounts = await server.accounts(fanout=True)
-    sums: Counter[str] = Counter()
-    for counters in accounts.values():
-        most = max(sums["max_fanout"], counters["max_fanout"])
-        sums.update(counters)
-        sums["max_fanout"] = most
+    sums = await server.sublists(account)
     found: list[SubRecord] = []
     total = 0
     if options.subscriptions:

@@ -23,7 +23,7 @@ def nanoseconds(seconds: float) -> int:
 
 async def varz(server: Server, options: VarzOptions) -> dict[str, Any]:
     """The answer."""
-    sums = await server.sums()
+    sums = server.sums()
     now = time.time_ns()
     settings = _settings(server, server.options)
     return {
@@ -133,6 +133,6 @@ def _identity(server: Server) -> dict[str, Any]:
         fields["metadata"] = dict(options.server_metadata)
     if options.feature_flags:
         fields["feature_flags"] = dict(options.feature_flags)
-    if not options.no_system_account:
+    if server.system_account:
         fields["system_account"] = server.system_account
     return fields

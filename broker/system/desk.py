@@ -9,33 +9,33 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from broker.core import Message
-from broker.log import Log
-from broker.system.system import Handler, System
+from broker.log import Log, guarded
+from broker.system.system import Handler
 from broker.system.user_info import requester, text_of
 
 MOST_WAITING: Final = 8192
 MOST_OF_ONE: Final = 1024
 
-_Job = tuple[Handler, Message]
+Work = Callable[[Message], Awaitable[None]]
+_Job = tuple[Work, Message]
 
 
 class Desk:
     """The lines, and ``at_once`` places where they are served."""
 
-    __slots__ = ("_at_once", "_dropped", "_lines", "_log", "_running", "_system", "waiting")
+    __slots__ = ("_at_once", "_dropped", "_lines", "_log", "_running", "waiting")
 
-    def __init__(self, system: System, at_once: int, log: Log) -> None:
+    def __init__(self, at_once: int, log: Log) -> None:
         self.waiting = 0  # in all lines
-        self._system = system
         self._at_once = at_once
         self._log = log
         self._running: set[asyncio.Task[None]] = set()
-        self._lines: dict[
-            str, deque[_Job]
-        ] = {}  # by account, in the order of their turns; none of them is empty
+        # By account, in the order of their turns; none of them is empty.
+        self._lines: dict[str, deque[_Job]] = {}
         self._dropped = 0
 
     @property
@@ -43,27 +43,32 @@ class Desk:
         """How many are being served."""
         return len(self._running)
 
-    def serve(self, handler: Handler) -> Handler:
-        """A handler that only puts messages into a line for this one."""
+    def serve(self, work: Work) -> Handler:
+        """A handler that puts messages into a line for this work."""
 
-        async def put(message: Message) -> None:
+        def put(message: Message) -> None:
             if len(self._running) < self._at_once:
-                self._start((handler, message))
+                self._start((work, message))
                 return
             account = text_of(requester(message.headers), "acc")
             line = self._lines.get(account, ())
             if self.waiting >= MOST_WAITING or len(line) >= MOST_OF_ONE:
                 self._dropped += 1
                 return
-            self._lines.setdefault(account, deque()).append((handler, message))
+            self._lines.setdefault(account, deque()).append((work, message))
             self.waiting += 1
 
         return put
 
     def _start(self, job: _Job) -> None:
-        task = asyncio.get_running_loop().create_task(self._system.handle(*job))
+        task = asyncio.get_running_loop().create_task(self._serve(*job))
         self._running.add(task)
         task.add_done_callback(self._done)
+
+    async def _serve(self, work: Work, message: Message) -> None:
+        """Never raises: a mistake of ours costs the request that met it."""
+        with guarded(self._log, f"answering {message.subject.decode(errors='backslashreplace')}"):
+            await work(message)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

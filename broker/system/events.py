@@ -14,13 +14,12 @@ import asyncio
 import json
 import re
 import time
-import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from broker.core import Core
-from broker.log import Log
+from broker.log import Log, guarded
 from broker.mesh.collect import Questions
 from broker.monitor.accounts import account_stat
 from broker.monitor.encode import compact_exact, time_text
@@ -32,7 +31,9 @@ from broker.system.system import System
 
 CONNS_SECONDS: Final = 30.0
 AT_ONCE: Final = 0.005  # seconds of work before others have their turn
-_TYPE: Final = "io.nats.server.advisory.v1."
+ACCOUNT_CONNECTIONS: Final = "account_connections"
+_CONNECT: Final = "client_connect"
+_DISCONNECT: Final = "client_disconnect"
 _GONE: Final = ((Kind.GONE, 0, 0, b""),)
 _NAME: Final = re.compile(r"[^\s.*>]+(?:\.[^\s.*>]+)*")  # an account that can be part of a subject
 
@@ -50,9 +51,7 @@ class Events:
         self._loop = asyncio.get_running_loop()
         self._places = {name: place for place, name in enumerate(accounts)}
         self._told: dict[str, int] = {}  # the last number of connections that was published
-        self._clients: dict[
-            int, dict[int, bytes]
-        ] = {}  # by start number of the worker and client: the record
+        self._clients: dict[int, dict[int, bytes]] = {}  # records, by start number of the worker and client
         self._waiting: deque[tuple[int, int, bytes, Callable[[], None]]] = deque()
         self._working: asyncio.Task[None] | None = None
         now = self._loop.time()
@@ -94,8 +93,8 @@ class Events:
             self._working = None
 
     def _act(self, index: int, serial: int, kind: int, flags: int, conns: int, record: bytes) -> None:
-        """Never raises: a mistake of ours costs one event."""
-        try:
+        """Never raises."""
+        with guarded(self._log, "making an event"):
             if kind == Kind.GONE:
                 self._died(serial)
             elif kind == Kind.LOST:
@@ -104,8 +103,6 @@ class Events:
                 (client,) = read_records([record])
                 if _NAME.fullmatch(client.account or GLOBAL_ACCOUNT):
                     self._fact(index, serial, kind, flags, conns, client, record)
-        except Exception:
-            self._log.error(f"internal error while making an event: {traceback.format_exc()}")
 
     def _lost(self, index: int, serial: int, number: int) -> None:
         self._clients.pop(serial, None)  # some of them may have gone
@@ -117,9 +114,8 @@ class Events:
         if kind == Kind.LEFT:
             self._count(client.account, None)
             return
-        full = (
-            client.reason == ClosedReason.MAXIMUM_ACCOUNT_CONNECTIONS_EXCEEDED
-        )  # it never was in its account
+        # Whom a full account refused never was in it.
+        full = client.reason == ClosedReason.MAXIMUM_ACCOUNT_CONNECTIONS_EXCEEDED
         if client.account and not full:
             self._count(client.account, conns, index)
         if kind == Kind.CONNECTED:
@@ -150,7 +146,7 @@ class Events:
         subject = subjects_of(account)[0]
         if self._wanted(subject):
             tail = f',"client":{_client(client, account, ended=False)}}}'
-            self._publish(subject, "client_connect", tail)
+            self._publish(subject, _CONNECT, tail)
 
     def _closed(self, client: ConnRecord, index: int, inside: bool) -> None:
         account = client.account or GLOBAL_ACCOUNT
@@ -159,17 +155,17 @@ class Events:
             tail = _end(client, account)
             if inside:
                 self._tell_inside(index, account, tail)
-            self._publish(f"$SYS.SERVER.{self._system.info.id}.CLIENT.AUTH.ERR", "client_disconnect", tail)
+            self._publish(f"$SYS.SERVER.{self._system.info.id}.CLIENT.AUTH.ERR", _DISCONNECT, tail)
         self._disconnect(client, account)
 
     def _disconnect(self, client: ConnRecord, account: str) -> None:
         subject = subjects_of(account)[1]
         if self._wanted(subject):
-            self._publish(subject, "client_disconnect", _end(client, account))
+            self._publish(subject, _DISCONNECT, _end(client, account))
 
     def _tell_inside(self, index: int, account: str, tail: str) -> None:
         """Publish in another account than the system's: a worker does that for us."""
-        payload = self._typed("client_disconnect") + self._system.info.text() + tail
+        payload = self._system.typed(_DISCONNECT) + self._system.info.text() + tail
         request = {"op": "publish", "account": account, "subject": ACCOUNT_AUTH_ERROR, "payload": payload}
         self._questions.tell(index, request)
 
@@ -187,10 +183,9 @@ class Events:
         if conns is not None:
             sums["conns"] += conns - self._core.account_conns(index, place)
         self._told[name] = sums["conns"]
-        start = self._typed("account_connections")
-        tail = f",{compact_exact(account_stat(name, sums))[1:]}"
+        start = self._system.typed(ACCOUNT_CONNECTIONS)
         for subject in (old, new):
-            self._system.publish(subject, f"{start}{self._system.info.text()}{tail}".encode())
+            self._system.publish(subject, account_connections(self._system, start, name, sums))
 
     def _heartbeat(self) -> None:
         """Every account that has connections says so when it has said nothing for a while."""
@@ -207,11 +202,12 @@ class Events:
         return self._system.interested(subject)
 
     def _publish(self, subject: str, kind: str, tail: str) -> None:
-        self._system.publish(subject, f"{self._typed(kind)}{self._system.info.text()}{tail}".encode())
+        self._system.publish(subject, f"{self._system.typed(kind)}{self._system.info.text()}{tail}".encode())
 
-    def _typed(self, kind: str) -> str:
-        moment = time_text(time.time_ns())
-        return f'{{"type":"{_TYPE}{kind}","id":"{self._system.ids.new()}","timestamp":"{moment}","server":'
+
+def account_connections(system: System, start: str, name: str, sums: Mapping[str, int]) -> bytes:
+    """How many connections an account has, as an event that begins with ``start``."""
+    return f"{start}{system.info.text()},{compact_exact(account_stat(name, sums))[1:]}".encode()
 
 
 def _client(client: ConnRecord, account: str, ended: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from broker.options import Options
+from broker.system.info import ServerInfo
 
 
 @dataclass(slots=True, frozen=True)
@@ -19,16 +19,12 @@ class EventFilterOptions:
     domain: str = ""
 
 
-def meant(filters: EventFilterOptions, options: Options, server_name: str) -> bool:
+def meant(filters: EventFilterOptions, info: ServerInfo) -> bool:
     """Is this server one of them?"""
-    cluster = options.cluster.name if options.cluster is not None else ""
-    if options.gateway is not None:
-        cluster = options.gateway.name
-    pairs = ((filters.server_name, server_name), (filters.host, options.host), (filters.cluster, cluster))
+    pairs = ((filters.server_name, info.name), (filters.host, info.host), (filters.cluster, info.cluster))
     for wanted, ours in pairs:
         if wanted and not (wanted == ours if filters.exact_match else wanted in ours):
             return False
-    tags = {tag.lower() for tag in options.server_tags}
-    return (
-        all(tag.lower() in tags for tag in filters.tags) and not filters.domain
-    )  # we have no JetStream domain
+    tags = {tag.lower() for tag in info.tags}
+    without_domain = not filters.domain  # which is JetStream's
+    return without_domain and all(tag.lower() in tags for tag in filters.tags)

@@ -6,11 +6,10 @@ First soon after the start, then at intervals that double until they are ten sec
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from broker.log import Log
+from broker.log import Log, guarded
 from broker.system.system import System
 
 FIRST: Final = 0.25
@@ -61,8 +60,6 @@ class Heartbeat:
             beat.add_done_callback(self._beats.discard)
 
     async def _publish(self) -> None:
-        try:
+        with guarded(self._log, "making the heartbeat"):
             fields = await self._make()
             self._system.publish(self._subject, {"server": self._system.info.block(), "statsz": fields})
-        except Exception:
-            self._log.error(f"internal error while making the heartbeat: {traceback.format_exc()}")

@@ -14,7 +14,7 @@ from broker.protocol.version import NATS_VERSION
 class ServerInfo:
     """Makes the block: the same each time but for ``seq``, which never goes back, and ``time``."""
 
-    __slots__ = ("_fixed", "_number", "_start", "host", "id", "name")
+    __slots__ = ("_fixed", "_number", "_start", "cluster", "host", "id", "name", "tags")
 
     def __init__(self, options: Options, server_id: str, number: Callable[[], int]) -> None:
         """``number`` counts messages, also over the deaths of processes: others ignore what is not newer."""
@@ -26,14 +26,18 @@ class ServerInfo:
         """Other options from now on."""
         self.name = options.server_name or self.id
         self.host = options.host
-        fixed: dict[str, Any] = {"name": self.name, "host": self.host, "id": self.id}
+        self.tags = list(options.server_tags)
+        self.cluster = ""
         if options.gateway is not None:
-            fixed["cluster"] = options.gateway.name
+            self.cluster = options.gateway.name
         elif options.cluster is not None:
-            fixed["cluster"] = options.cluster.name
+            self.cluster = options.cluster.name
+        fixed: dict[str, Any] = {"name": self.name, "host": self.host, "id": self.id}
+        if self.cluster:
+            fixed["cluster"] = self.cluster
         fixed["ver"] = NATS_VERSION
-        if options.server_tags:
-            fixed["tags"] = list(options.server_tags)
+        if self.tags:
+            fixed["tags"] = self.tags
         if options.server_metadata:
             fixed["metadata"] = dict(options.server_metadata)
         self._fixed = fixed

@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 import struct
 import time
-import traceback
 from typing import Final
 
 from broker.core import Core, Event, ffi
-from broker.log import Log
+from broker.log import Log, guarded
 from broker.monitor.encode import compact, time_text
 from broker.system.ids import EventIds
 
@@ -44,14 +43,12 @@ class Latency:
         self._ids = EventIds()
 
     def report(self, event: Event) -> None:
-        """A request was measured. Never raises: a mistake of ours costs this message alone."""
+        """A request was measured. Never raises."""
         if not event.data:
             return  # there was no memory for it
-        try:
+        with guarded(self._log, "making a service latency"):
             subject, payload = message(event.data, self._ids.new(), time.time_ns())
             self._core.publish(event.reason, subject, payload)
-        except Exception:
-            self._log.error(f"internal error, a service latency is lost: {traceback.format_exc()}")
 
 
 def message(data: bytes, event_id: str, now_ns: int) -> tuple[bytes, bytes]:

@@ -12,15 +12,12 @@ All of them are subscriptions in the system account, and in no other: clients of
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from broker.core import Message
 from broker.log import Log
-from broker.monitor.accounts import account_stat
-from broker.monitor.encode import time_text
 from broker.monitor.query import QueryError
 from broker.monitor.state import Server
 from broker.system import account_requests, subscribers
@@ -28,7 +25,8 @@ from broker.system.actions import KICK, LDM, Actions, Failure, client_number
 from broker.system.compression import encoded, encoding
 from broker.system.desk import Desk
 from broker.system.envelope import BAD_REQUEST, FAILED, bare, failure, wrapped
-from broker.system.filters import EventFilterOptions, meant
+from broker.system.events import ACCOUNT_CONNECTIONS, account_connections
+from broker.system.filters import meant
 from broker.system.gojson import JsonError, Shape, decode, shape_of
 from broker.system.statsz import statsz
 from broker.system.system import Handler, System
@@ -36,7 +34,6 @@ from broker.system.user_info import requester, text_of, user_info
 from broker.system.zed import ENDPOINTS, Body, Context, Silence, Zed
 
 AT_ONCE: Final = 16  # requests that are being answered, and as many of those for the state in short
-_CONNS: Final = "io.nats.server.advisory.v1.account_connections"
 _STATSZ_BODY: Final = Body("StatszEventOptions")
 _FILTERS: Final = Body("EventFilterOptions")
 
@@ -64,9 +61,9 @@ class Requests:
         self._server = server
         self._log = log
         self._actions = Actions(server, reload)
-        self._desk = Desk(system, AT_ONCE, log)
-        self._pings = Desk(system, AT_ONCE, log)
-        self._context = Context(server, lambda: (system.waiting + self._desk.waiting, self._desk.busy))
+        self._desk = Desk(AT_ONCE, log)
+        self._pings = Desk(AT_ONCE, log)
+        self._context = Context(server, lambda: (self._desk.waiting, self._desk.busy))
         for subject, handler in self.table(system.info.id).items():
             system.on(subject, handler)
 
@@ -115,14 +112,7 @@ class Requests:
         if not message.reply:
             return
         try:
-            filters, options = endpoint.body.read(message.payload)
-        except JsonError as error:
-            self._system.answer(message, failure(self._system.info, BAD_REQUEST, str(error)))
-            return
-        if not self._meant(filters):
-            return
-        try:
-            data = await endpoint.answer(self._context, options)
+            data = await endpoint.answer(self._context, self._read(message, endpoint.body))
         except QueryError as error:
             self._system.answer(message, failure(self._system.info, FAILED, str(error), data=None))
         except Silence:
@@ -130,31 +120,37 @@ class Requests:
         else:
             await self._say(message, await wrapped(self._system.info, data))
 
+    def _read(self, message: Message, body: Body) -> Any:
+        """The options in a body. Raises Silence if there is nothing more to say: others are meant, or it makes no sense, which
+        has been said."""
+        try:
+            filters, options = body.read(message.payload)
+        except JsonError as error:
+            self._system.answer(message, failure(self._system.info, BAD_REQUEST, str(error)))
+            raise Silence from None
+        if not meant(filters, self._system.info):
+            raise Silence
+        return options
+
     async def _say(self, message: Message, body: bytes) -> None:
         headers, payload = await encoded(body, encoding(message.headers))
         self._system.answer(message, payload, headers)
-
-    def _meant(self, filters: EventFilterOptions) -> bool:
-        return meant(filters, self._server.options, self._system.info.name)
 
     # -- those that are different ---------------------------------------------------------------------------------------
 
     async def _statsz(self, message: Message) -> None:
         """Never compressed. Without a reply it asks for the heartbeat."""
-        info = self._system.info
         try:
-            filters, _ = _STATSZ_BODY.read(message.payload)
-        except JsonError as error:
-            self._system.answer(message, failure(info, BAD_REQUEST, str(error)))
-            return
-        if not self._meant(filters):
+            self._read(message, _STATSZ_BODY)
+        except Silence:
             return
         if message.reply:
-            self._system.answer(message, await wrapped(info, await statsz(self._server), "statsz"))
+            body = await wrapped(self._system.info, await statsz(self._server), "statsz")
+            self._system.answer(message, body)
         elif self.broadcast is not None:
             self.broadcast()
 
-    async def _idz(self, message: Message) -> None:
+    def _idz(self, message: Message) -> None:
         """Whatever the body says, and without an envelope."""
         info = self._system.info
         self._system.answer(message, {"name": info.name, "host": info.host, "id": info.id})
@@ -174,16 +170,10 @@ class Requests:
         if asked_for != account:
             self._complain("Error unmarshalled account does not match subject")
             return
-        counters = await self._server.account(account)
-        if counters is None or not counters["conns"]:
-            return
-        event: dict[str, Any] = {
-            "type": _CONNS,
-            "id": self._system.ids.new(),
-            "timestamp": time_text(time.time_ns()),
-        }
-        event |= {"server": self._system.info.block(), **account_stat(account, counters)}
-        self._system.answer(message, event)
+        counted = self._server.counted(account)
+        if counted is not None and counted["conns"]:
+            start = self._system.typed(ACCOUNT_CONNECTIONS)
+            self._system.answer(message, account_connections(self._system, start, account, counted))
 
     async def _user_info(self, message: Message) -> None:
         if message.reply:
@@ -211,7 +201,7 @@ class Requests:
         except JsonError as error:
             self._complain(f"Error unmarshalling account nsubs request message: {error}")
             return
-        if await self._server.account(wanted.acc) is not None:
+        if self._server.counted(wanted.acc) is not None:
             self._system.answer(message, str(await subscribers.count(self._server, wanted)).encode())
 
     # -- actions --------------------------------------------------------------------------------------------------------
@@ -241,14 +231,10 @@ class Requests:
             return
         info = self._system.info
         try:
-            filters, _ = _FILTERS.read(message.payload)
-        except JsonError as error:
-            self._system.answer(message, failure(info, BAD_REQUEST, str(error)))
-            return
-        if not self._meant(filters):
-            return
-        try:
+            self._read(message, _FILTERS)
             await action()
+        except Silence:
+            return
         except Failure as reason:
             self._system.answer(message, failure(info, FAILED, str(reason)))
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import Any
 
@@ -12,7 +11,7 @@ from broker.monitor.state import Server
 
 async def statsz(server: Server) -> dict[str, Any]:
     """The object."""
-    sums, accounts = await asyncio.gather(server.sums(), server.accounts())
+    sums = server.sums()
     fields: dict[str, Any] = {
         "start": time_text(server.started_ns),
         "mem": server.memory(),
@@ -20,7 +19,7 @@ async def statsz(server: Server) -> dict[str, Any]:
         "cpu": round(server.cpu(), 2),
         "connections": sums["connections"],
         "total_connections": sums["total_connections"],
-        "active_accounts": sum(1 for counters in accounts.values() if counters["conns"]),
+        "active_accounts": sum(1 for counted in server.all_counted().values() if counted["conns"]),
         "subscriptions": sums["subscriptions"],
         "sent": {"msgs": sums["out_msgs"], "bytes": sums["out_bytes"]},
         "received": {"msgs": sums["in_msgs"], "bytes": sums["in_bytes"]},

@@ -5,7 +5,7 @@
  */
 #ifndef FAKE_CLIENT_H
 #define FAKE_CLIENT_H
-#include "../../csrc/core.h"
+#include "config.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,17 +18,8 @@ struct fake {
 
 static inline struct core *fake_core(void)
 {
-    struct spl_config cfg = {.workers = 1,
-                             .max_control_line = 512,
-                             .max_payload = 4096,
-                             .max_connections = 100,
-                             .max_pending = 16 << 20,
-                             .ping_interval = 100000,
-                             .ping_max = 2,
-                             .write_deadline = 10000,
-                             .cache_entries = 16,
-                             .headers = 1,
-                             .shared_fd = -1};
+    struct spl_config cfg = test_config(0, 1);
+    cfg.max_payload = 4096, cfg.max_pending = 16 << 20;
     struct core *k = spl_new(&cfg);
     if (!k || spl_account(k, "$G", 2) != 0) abort();
     return k;

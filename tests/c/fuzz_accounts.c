@@ -4,6 +4,7 @@
  * Every account offers the streams s.> and q.*, and q.* as a service, too; imports may form circles, which a configuration may not.
  */
 #include "fake_client.h"
+#include "meets.h"
 #include <stdio.h>
 
 enum { ACCOUNTS = 5, CLIENTS = 2 * ACCOUNTS, SUBS = 24, IMPORTS = 8, MAPPINGS = 4, COPIES = 4096, TEXT = 48 };
@@ -65,17 +66,6 @@ struct world {
 static uint8_t byte(struct world *w) { return w->at < w->end ? *w->at++ : 0; }
 
 /* ---- the model ---- */
-
-static bool meets(const char *p, const char *s)
-{
-    size_t np = strcspn(p, "."), ns = strcspn(s, ".");
-    if (!ns) return false;
-    bool last = !p[np];
-    if (last && np == 1 && *p == '>') return !s[ns] || meets(p, s + ns + 1);
-    if (!(np == 1 && *p == '*') && (np != ns || memcmp(p, s, np) != 0)) return false;
-    if (last || !s[ns]) return last && !s[ns];
-    return meets(p + np + 1, s + ns + 1);
-}
 
 /* The importer's name of a stream's subject. */
 static bool shown(const struct import *i, const char *s, char *out)

@@ -12,19 +12,8 @@ struct record {
 
 static struct core *two_accounts(void)
 {
-    struct spl_config cfg = {.workers = 3,
-                             .index = 0,
-                             .serial = 1,
-                             .max_control_line = 512,
-                             .max_payload = 4096,
-                             .max_connections = 10,
-                             .max_pending = 1 << 20,
-                             .ping_interval = 100000,
-                             .ping_max = 2,
-                             .write_deadline = 10000,
-                             .cache_entries = 16,
-                             .headers = 1,
-                             .shared_fd = -1};
+    struct spl_config cfg = test_config(0, 3);
+    cfg.max_payload = 4096;
     struct core *k = spl_new(&cfg);
     if (!k || spl_account(k, "$G", 2) != 0 || spl_account(k, "A", 1) != 1) abort();
     if (spl_account_label(k, 0, "\"$G\"", 4) != 0 || spl_service_export(k, 0, 1, 0) != 0) abort();

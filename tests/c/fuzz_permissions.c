@@ -1,6 +1,7 @@
 /* Fuzz target: permission sets answer as their definition says, for publishing, subscribing and what subscribers may be given; asked again,
  * from whatever is remembered, they say the same. */
 #include "../../csrc/permissions.h"
+#include "meets.h"
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,17 +45,6 @@ static void queue(struct set *s, char *out)
 }
 
 /* ---- the definition ---- */
-
-static bool meets(const char *p, const char *s)
-{
-    size_t np = strcspn(p, "."), ns = strcspn(s, ".");
-    if (!ns) return false;
-    bool last = !p[np];
-    if (last && np == 1 && *p == '>') return !s[ns] || meets(p, s + ns + 1);
-    if (!(np == 1 && *p == '*') && (np != ns || memcmp(p, s, np) != 0)) return false;
-    if (last || !s[ns]) return last && !s[ns];
-    return meets(p + np + 1, s + ns + 1);
-}
 
 static bool fits(const char *pattern, const char *name) { return strcmp(pattern, name) == 0 || meets(pattern, name); }
 

@@ -5,7 +5,7 @@
  */
 #ifndef PAIR_CLIENT_H
 #define PAIR_CLIENT_H
-#include "../../csrc/core.h"
+#include "config.h"
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -24,24 +24,6 @@ struct pair {
     size_t nheard;
     bool ended;
 };
-
-static inline struct spl_config pair_config(uint32_t index, uint32_t workers)
-{
-    return (struct spl_config){.index = index,
-                               .serial = index + 1,
-                               .workers = workers,
-                               .max_control_line = 512,
-                               .max_payload = 1 << 20,
-                               .max_connections = 100,
-                               .max_pending = 1 << 20,
-                               .ping_interval = 100000,
-                               .ping_max = 2,
-                               .write_deadline = 10000,
-                               .cache_entries = 16,
-                               .headers = 1,
-                               .shared_fd = -1,
-                               .write_deadline_text = "10s"};
-}
 
 static inline struct core *pair_core(const struct spl_config *cfg)
 {

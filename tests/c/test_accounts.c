@@ -131,7 +131,7 @@ static void mapped_again(void)
 /* $G exports the stream s.* and the service q; MID passes q on as hop; IMP imports the stream as in.* and the service as ask. */
 static struct core *three_accounts(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     struct core *k = pair_core(&cfg);
     int mid = spl_account(k, "MID", 3), imp = spl_account(k, "IMP", 3);
     CHECK(mid == 1 && imp == 2);

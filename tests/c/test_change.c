@@ -17,7 +17,7 @@ static int permit(struct core *k, const struct pair *p, spl_perms *perms)
 /* Subscriptions that are forbidden now go, wherever they are in the table; the others stay and deliver. */
 static void permissions_narrow(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     struct core *k = pair_core(&cfg);
     struct pair a = pair_open(k, 0);
     char line[64];
@@ -53,7 +53,7 @@ static void permissions_narrow(void)
 /* A set lives as long as a connection has it, and no longer than the core. */
 static void sets_are_freed(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     struct core *k = pair_core(&cfg);
     struct pair a = pair_open(k, 0), b = pair_open(k, 0);
     for (int i = 0; i < 100; i++) {
@@ -81,7 +81,7 @@ static void sets_are_freed(void)
 /* A verdict that was remembered is forgotten; a deny applies to wildcards that are there. */
 static void verdicts_change(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     struct core *k = pair_core(&cfg);
     struct pair a = pair_open(k, 0);
     pair_say(&a, "SUB w.* 1\r\nPUB w.a 1\r\nx\r\n");
@@ -101,7 +101,7 @@ static void verdicts_change(void)
 
 static void limits_change(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     struct core *k = pair_core(&cfg);
     struct pair a = pair_open(k, 0), b = pair_open(k, 0);
     pair_say(&a, "SUB x 1\r\nPUB x 20\r\n0123456789"); /* its size was accepted */
@@ -122,7 +122,7 @@ static void limits_change(void)
 /* News go to those who had their first PONG; what else is to follow a PONG is replaced. */
 static void news(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     struct core *k = pair_core(&cfg);
     struct pair a = pair_open(k, 0), b = pair_open(k, 0);
     pair_say(&a, "PING\r\n");
@@ -145,7 +145,7 @@ static void news(void)
 /* Tracing: every line of a busy connection is told, in order, and no turn tells too many. */
 static void traces(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     struct core *k = pair_core(&cfg);
     struct pair a = pair_open(k, 0);
     spl_set_trace(k, 1, 1);

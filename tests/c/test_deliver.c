@@ -18,7 +18,7 @@ static bool heard_both(struct pair *p, const char *one, const char *two)
 
 static void everybody_once(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     struct core *k = pair_core(&cfg);
     struct pair a = pair_open(k, 0), b = pair_open(k, 0), c = pair_open(k, 0);
     pair_say(&a, "SUB x 1\r\nSUB * 2\r\n");
@@ -46,7 +46,7 @@ static void everybody_once(void)
 /* A subscription that reaches its maximum while its match is walked, and connections that go in the same turn. */
 static void going_while_delivering(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     struct core *k = pair_core(&cfg);
     struct pair a = pair_open(k, 0), b = pair_open(k, 0), p = pair_open(k, 0);
     char subs[8192], *w = subs;
@@ -91,7 +91,7 @@ static void publish_big(struct pair *p, char fill)
 /* A reader that never reads is cut at max_pending; the others get everything, in order. */
 static void pending_limit(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     struct core *k = pair_core(&cfg);
     struct pair slow = pair_open(k, 8192), good = pair_open(k, 0), p = pair_open(k, 0);
     pair_say(&slow, "SUB big 1\r\n");
@@ -125,7 +125,7 @@ static void later(struct core *k, uint64_t ms)
 
 static void write_deadline(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     struct core *k = pair_core(&cfg);
     struct pair slow = pair_open(k, 8192), p = pair_open(k, 0);
     pair_say(&slow, "SUB big 1\r\n");
@@ -144,7 +144,7 @@ static void write_deadline(void)
 /* A slow reader that does read keeps its place, and gets everything however small its socket's buffer is. */
 static void slow_but_reading(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     struct core *k = pair_core(&cfg);
     struct pair slow = pair_open(k, 4096), p = pair_open(k, 0);
     pair_say(&slow, "SUB big 1\r\n");
@@ -169,7 +169,7 @@ static void slow_but_reading(void)
 /* A control line may be longer than what is read at once. */
 static void long_line(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     cfg.max_control_line = 1 << 20;
     struct core *k = pair_core(&cfg);
     struct pair p = pair_open(k, 0);
@@ -190,7 +190,7 @@ static void long_line(void)
  * parsed between the turns. */
 static void starts_afresh(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     struct core *k = pair_core(&cfg);
     struct pair a = pair_open(k, 0), p = pair_open(k, 0);
     pair_say(&a, "SUB x 1\r\nUNSUB 1 1\r\nSUB x 2\r\n");
@@ -209,7 +209,7 @@ static void starts_afresh(void)
 /* The time to authenticate ends with CONNECT, however long the owner takes to decide. */
 static void authentication_time(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     struct core *k = pair_core(&cfg);
     struct pair a = pair_open(k, 0), b = pair_open(k, 0);
     struct pair *both[] = {&a, &b};
@@ -235,7 +235,7 @@ static void authentication_time(void)
 /* A listener that had to rest for want of descriptors does not begin again when nobody is to be let in any more. */
 static void resting_listener(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     struct core *k = pair_core(&cfg);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -259,7 +259,7 @@ static void resting_listener(void)
 /* More unanswered PINGs than a byte can count. */
 static void patient_keep_alive(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     cfg.ping_interval = 1000, cfg.ping_max = 300;
     struct core *k = pair_core(&cfg);
     struct pair p = pair_open(k, 0);
@@ -275,7 +275,7 @@ static void patient_keep_alive(void)
 
 static void keep_alive(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     cfg.ping_interval = 1000;
     struct core *k = pair_core(&cfg);
     struct pair p[20];
@@ -309,7 +309,7 @@ struct outcome {
 
 static struct outcome scenario(uint64_t after, uint64_t times)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     struct core *k = pair_core(&cfg);
     spl_perms *perms = spl_perms_new(k);
     spl_perms_add(perms, PERM_PUB_ALLOW, "none", 4, "", 0);

@@ -19,7 +19,7 @@ static bool is(const char *p, uint32_t n, const char *text) { return n == strlen
 
 static struct core *core_new(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     return pair_core(&cfg);
 }
 

@@ -60,7 +60,7 @@ static bool was(uint32_t status) { return told.count == 1 && told.head.status ==
 /* $G exports q (all requests), h (those with headers), deep; MID passes deep on as hop; IMP imports all, q also as shared. */
 static struct core *measured(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     struct core *k = pair_core(&cfg);
     int mid = spl_account(k, "MID", 3), imp = spl_account(k, "IMP", 3);
     CHECK(mid == 1 && imp == 2);

@@ -49,7 +49,7 @@ static void settle(struct mesh *m)
 
 static struct core *member(struct mesh *m, uint32_t index, uint32_t serial)
 {
-    struct spl_config cfg = pair_config(index, (uint32_t)m->n);
+    struct spl_config cfg = test_config(index, (uint32_t)m->n);
     cfg.serial = serial, cfg.max_pending = 16 << 20;
     struct core *k = pair_core(&cfg);
     char path[96];
@@ -380,7 +380,7 @@ static void late_pong(void)
 
 static void admit(struct mesh *m, int i, uint32_t serial)
 {
-    struct spl_config cfg = pair_config((uint32_t)i, GATEWAY);
+    struct spl_config cfg = test_config((uint32_t)i, GATEWAY);
     cfg.serial = serial, cfg.gateway = 1;
     struct core *k = m->k[i] = spl_new(&cfg);
     if (!k || (i < GATEWAY && spl_account(k, "$G", 2) != 0)) abort();

@@ -27,7 +27,7 @@ static uint32_t selected(struct core *k, struct spl_select q, struct spl_key *to
 
 static void in_order(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     struct core *k = pair_core(&cfg);
     struct pair p[5];
     struct spl_key keys[16];
@@ -64,7 +64,7 @@ static void in_order(void)
 /* However small the pieces, everything is told once; a handle that is no longer known is left out. */
 static void in_pieces(size_t cap)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     struct core *k = pair_core(&cfg);
     struct pair a = member(k, 1, "a"), b = member(k, 2, "b");
     char subs[8192], *w = subs;
@@ -103,7 +103,7 @@ static void in_pieces(size_t cap)
 
 static void subscriptions(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     struct core *k = pair_core(&cfg);
     struct pair a = member(k, 1, "a");
     pair_say(&a, "SUB foo.* 1\r\nSUB foo.> 2\r\nSUB foo.bar 3\r\nSUB > 4\r\nSUB foo 5\r\nSUB bar.* 6\r\n");
@@ -136,7 +136,7 @@ static void subscriptions(void)
 
 static void gone(void)
 {
-    struct spl_config cfg = pair_config(0, 1);
+    struct spl_config cfg = test_config(0, 1);
     cfg.max_closed = 3;
     struct core *k = pair_core(&cfg);
     struct spl_key keys[16];
@@ -173,7 +173,7 @@ static void gone(void)
 /* What is counted of accounts with a place in the shared page is added up over all workers, and known of each. */
 static void totals(void)
 {
-    struct spl_config cfg = pair_config(0, 2);
+    struct spl_config cfg = test_config(0, 2);
     cfg.accounts = 2;
     struct core *k = pair_core(&cfg);
     struct spl_account_info sum;
@@ -209,7 +209,7 @@ static void totals(void)
 static void forgotten(void)
 {
     for (uint64_t after = 0; after < 40; after++) {
-        struct spl_config cfg = pair_config(0, 1);
+        struct spl_config cfg = test_config(0, 1);
         cfg.max_closed = 200;
         struct core *k = pair_core(&cfg);
         struct spl_key keys[128];

@@ -19,13 +19,6 @@ class Log:
         self.lines.append(text)
 
 
-class System:
-    """Runs handlers."""
-
-    async def handle(self, handler: Any, message: Message) -> None:
-        await handler(message)
-
-
 def message(account: str, number: int) -> Message:
     return Message(
         str(number).encode(), b"", b'N\r\nNats-Request-Info: {"acc":"%s"}\r\n\r\n' % account.encode(), b""
@@ -37,7 +30,7 @@ class Scene:
 
     def __init__(self, places: int) -> None:
         self.log = Log()
-        self.desk = Desk(cast(Any, System()), places, cast(Any, self.log))
+        self.desk = Desk(places, cast(Any, self.log))
         self.served: list[str] = []
         self.gate = asyncio.Semaphore(0)
         self.put = self.desk.serve(self.handle)
@@ -59,10 +52,10 @@ def test_accounts_take_turns() -> None:
     async def run() -> None:
         scene = Scene(places=2)
         for number in range(5):
-            await scene.put(message("a", number))
-        await scene.put(message("b", 0))
-        await scene.put(message("c", 0))
-        await scene.put(message("b", 1))
+            scene.put(message("a", number))
+        scene.put(message("b", 0))
+        scene.put(message("c", 0))
+        scene.put(message("b", 1))
         await asyncio.sleep(0)
         assert scene.served == ["a0", "a1"] and (scene.desk.waiting, scene.desk.busy) == (6, 2)
         await scene.step(8)
@@ -76,9 +69,9 @@ def test_lines_are_bounded() -> None:
     async def run() -> None:
         scene = Scene(places=1)
         for number in range(MOST_OF_ONE + 4):
-            await scene.put(message("loud", number))
+            scene.put(message("loud", number))
         assert scene.desk.waiting == MOST_OF_ONE
-        await scene.put(message("quiet", 0))
+        scene.put(message("quiet", 0))
         assert scene.desk.waiting == MOST_OF_ONE + 1
         await scene.step(3)
         assert "quiet0" in scene.served
@@ -92,7 +85,7 @@ def test_all_lines_together_are_bounded() -> None:
     async def run() -> None:
         scene = Scene(places=1)
         for number in range(MOST_WAITING + 10):
-            await scene.put(message(f"account{number % 100}", number))
+            scene.put(message(f"account{number % 100}", number))
         assert scene.desk.waiting == MOST_WAITING
         scene.desk.close()
         assert scene.desk.waiting == 0

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from broker.system.ids import EventIds
+from broker.system.system import System
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -75,6 +76,8 @@ class FakeSystem:
         self.ids = EventIds()
         self.published: list[tuple[float, str, Any]] = []
         self.wanted: Callable[[str], bool] = lambda subject: True
+
+    typed = System.typed
 
     def interested(self, subject: str) -> bool:
         """Does anybody listen?"""
