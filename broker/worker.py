@@ -86,8 +86,8 @@ class Worker:
             )
         self._facts: Facts | None = None
         if launch.gateway and (account := system_account(options)):
-            everybody = self._core.account(GLOBAL_ACCOUNT)
-            self._facts = Facts(self._core, launch.server_id, self._core.account(account), everybody)
+            everybody = self._core.accounts.account(GLOBAL_ACCOUNT)
+            self._facts = Facts(self._core, launch.server_id, self._core.accounts.account(account), everybody)
             self._clients.facts = self._facts
         for fd in launch.listeners:
             self._core.listen(fd)

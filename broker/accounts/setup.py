@@ -18,14 +18,14 @@ from broker.system.ids import server_hash
 
 def set_up_accounts(core: Core, options: Options, server_name: str) -> tuple[dict[str, int], SystemImports]:
     """Make every account; returns the data plane's numbers of them by name. MemoryError: no room."""
-    numbers = {name: core.account(name) for name in account_names(options)}
-    core.set_system_account(numbers.get(system_account(options), -1))
+    numbers = {name: core.accounts.account(name) for name in account_names(options)}
+    core.accounts.set_system_account(numbers.get(system_account(options), -1))
     places = {name: place for place, name in enumerate(numbers)}
     for name, place in places.items():
-        core.account_limits(numbers[name], place)
+        core.accounts.account_limits(numbers[name], place)
     for account in options.accounts:
         limits = account.limits
-        core.account_limits(
+        core.accounts.account_limits(
             numbers[account.name],
             places[account.name],
             limits.max_connections,
@@ -33,12 +33,12 @@ def set_up_accounts(core: Core, options: Options, server_name: str) -> tuple[dic
             limits.max_payload,
         )
     exports = _share(core, options, numbers, server_hash(server_name))
-    core.labels(*request_labels(options, numbers, server_name))
+    core.accounts.labels(*request_labels(options, numbers, server_name))
     cluster = options.cluster.name if options.cluster is not None else ""
     tables = [(GLOBAL_ACCOUNT, options.mappings), *((one.name, one.mappings) for one in options.accounts)]
     for name, mappings in tables:
         for mapping in mappings:
-            core.map_subject(numbers[name], mapping.source, shares(mapping, cluster))
+            core.accounts.map_subject(numbers[name], mapping.source, shares(mapping, cluster))
     return numbers, SystemImports(core, options, numbers, exports)
 
 
@@ -49,11 +49,13 @@ def _share(core: Core, options: Options, numbers: dict[str, int], server: str) -
         for export in account.exports:
             if export.kind == "service":
                 streamed = export.response_type != "single"
-                number = core.service_export(numbers[account.name], streamed, export.response_threshold)
+                number = core.accounts.service_export(
+                    numbers[account.name], streamed, export.response_threshold
+                )
                 known[id(export)] = number
                 if export.latency_subject:
                     percent = max(export.latency_sampling, 0)
-                    core.service_latency(
+                    core.accounts.service_latency(
                         numbers[account.name], number, export.latency_subject, percent, server
                     )
     accounts = {account.name: account for account in options.accounts}
@@ -63,10 +65,10 @@ def _share(core: Core, options: Options, numbers: dict[str, int], server: str) -
             exporter = numbers[one.account]
             if one.kind == "stream":
                 stream = stream_shape(one)
-                core.stream_import(importer, exporter, stream.local, stream.show, stream.find)
+                core.accounts.stream_import(importer, exporter, stream.local, stream.show, stream.find)
             elif offer := matching_export(accounts[one.account], one):
                 service = service_shape(one)
-                core.service_import(
+                core.accounts.service_import(
                     importer, exporter, known[id(offer)], service.local, service.target, one.share
                 )
     return known
@@ -91,7 +93,7 @@ class SystemImports:
             exports = system_exports(options)
             for export in exports:
                 streamed = export.response_type != "single"
-                known[id(export)] = core.service_export(numbers[self._system], streamed, 0.0)
+                known[id(export)] = core.accounts.service_export(numbers[self._system], streamed, 0.0)
             self._offering = replace(own, exports=[*own.exports, *exports])
         for account in options.accounts:
             if passes_on(account):
@@ -106,7 +108,7 @@ class SystemImports:
             offer = matching_export(self._offering, found)
             if offer is not None:
                 shape, number = service_shape(found), self._known[id(offer)]
-                self._core.service_import(
+                self._core.accounts.service_import(
                     self._numbers[name],
                     self._numbers[self._system],
                     number,

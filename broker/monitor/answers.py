@@ -33,7 +33,7 @@ def answer(core: Core, request: Request) -> Iterator[bytes]:
         case "select":
             account = _account(core, request["account"])
             if account is not None:
-                for keys, total in core.select(
+                for keys, total in core.counters.select(
                     states=request["states"],
                     sort=request["sort"],
                     account=account,
@@ -46,15 +46,15 @@ def answer(core: Core, request: Request) -> Iterator[bytes]:
         case "records":
             handles = request["handles"]
             for at in range(0, len(handles), _HANDLES_AT_ONCE):
-                yield from core.records(handles[at : at + _HANDLES_AT_ONCE], request["subs"])
+                yield from core.counters.records(handles[at : at + _HANDLES_AT_ONCE], request["subs"])
         case "publish":
-            account = core.account_id(request["account"])
+            account = core.counters.account_id(request["account"])
             if account is not None:
                 core.publish(account, _encode(request["subject"]), _encode(request["payload"]))
         case "subs":
             account = _account(core, request["account"])
             if account is not None:
-                for records, total in core.subscriptions(
+                for records, total in core.counters.subscriptions(
                     account=account,
                     test=_encode(request["test"]),
                     offset=request["offset"],
@@ -69,18 +69,18 @@ def _encode(text: str) -> bytes:
 
 def _account(core: Core, name: str) -> int | None:
     """The id of the account to which a question is confined; None: it has none of its connections here."""
-    return core.account_id(name) if name else _ANY
+    return core.counters.account_id(name) if name else _ANY
 
 
 def _sublists(core: Core, name: str) -> Iterator[bytes]:
     """One account a step: how far its subjects fan out is not known before they are looked at."""
     if name:
-        account = core.account_id(name)
-        found = core.sublist_counts(account) if account is not None else None
+        account = core.counters.account_id(name)
+        found = core.counters.sublist_counts(account) if account is not None else None
         if found is not None:
             yield json.dumps(found).encode()
         return
     number = 0
-    while (found := core.sublist_counts(number)) is not None:
+    while (found := core.counters.sublist_counts(number)) is not None:
         yield json.dumps(found).encode()
         number += 1

@@ -99,20 +99,20 @@ class Server:
         """The counters of the whole server, as of now."""
         sums: Counter[str] = Counter()
         for index in range(self._workers):
-            sums.update(self._core.stats(index))
+            sums.update(self._core.counters.stats(index))
         return sums
 
     def all_counted(self) -> dict[str, Counter[str]]:
         """What has been counted of every account, by name."""
         return {
-            name: Counter(self._core.account_total(place))
+            name: Counter(self._core.counters.account_total(place))
             for place, name in enumerate(account_names(self.options))
         }
 
     def counted(self, name: str) -> Counter[str] | None:
         """What has been counted of one account; None: there is none of this name."""
         names = account_names(self.options)
-        return Counter(self._core.account_total(names.index(name))) if name in names else None
+        return Counter(self._core.counters.account_total(names.index(name))) if name in names else None
 
     async def sublists(self, name: str = "") -> Counter[str]:
         """What has been counted of the sublists of one account, or of all, and of these accounts."""
@@ -143,11 +143,11 @@ class Server:
                 Process(
                     "worker",
                     index,
-                    self._core.worker_pid(index),
+                    self._core.counters.worker_pid(index),
                     serial,
                     healthy=bool(serial) and self._page.accepting(index),
                     silence_ms=self._page.silence_ms(index) if serial else 0,
-                    stats=self._core.stats(index),
+                    stats=self._core.counters.stats(index),
                     rates=self._worker_rates.get(index, {}),
                 )
             )
@@ -167,7 +167,7 @@ class Server:
         now_ns, now = time.time_ns(), time.monotonic()
         rates = dict.fromkeys(RATES, 0.0)
         for index in range(self._workers):
-            stats = self._core.stats(index)
+            stats = self._core.counters.stats(index)
             when, last = self._previous.get(index, (now, stats))
             if now > when:
                 own = {name: max(stats[name] - last[name], 0) / (now - when) for name in RATES}

@@ -32,8 +32,8 @@ class SystemAccount:
         reload: Callable[[], Awaitable[str]],
     ) -> None:
         """``name``: the account's. ``number``, ``reload``: see ServerInfo and Requests. Raises MemoryError."""
-        account = core.account(name)
-        core.set_system_account(account)
+        account = core.accounts.account(name)
+        core.accounts.set_system_account(account)
         system = self._system = System(
             core, account, ServerInfo(server.options, server.server_id, number), log
         )

@@ -40,9 +40,9 @@ def answer(core: Core, clients: Clients, request: Request) -> Iterator[bytes]:
             if told is not None:
                 yield SENT if told else NOT_READY
         case "subscribers":
-            account = core.account_id(request["account"])
+            account = core.counters.account_id(request["account"])
             if account is not None:
-                for _, total in core.subscriptions(
+                for _, total in core.counters.subscriptions(
                     account=account,
                     test=request["subject"].encode("utf-8", "surrogateescape"),
                     queue=request["queue"].encode("utf-8", "surrogateescape"),

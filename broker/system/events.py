@@ -131,7 +131,7 @@ class Events:
     def _died(self, serial: int) -> None:
         """A worker is gone, and its clients with it."""
         for name, told in list(self._told.items()):
-            if self._core.account_total(self._places[name])["conns"] != told:
+            if self._core.counters.account_total(self._places[name])["conns"] != told:
                 self._count(name, None)
         now = time.time_ns()
         for record in self._clients.pop(serial, {}).values():
@@ -179,9 +179,9 @@ class Events:
         if not self._wanted(old) and not self._wanted(new):
             self._told.pop(name, None)
             return
-        sums = self._core.account_total(place)
+        sums = self._core.counters.account_total(place)
         if conns is not None:
-            sums["conns"] += conns - self._core.account_conns(index, place)
+            sums["conns"] += conns - self._core.counters.account_conns(index, place)
         self._told[name] = sums["conns"]
         start = self._system.typed(ACCOUNT_CONNECTIONS)
         for subject in (old, new):
@@ -195,7 +195,7 @@ class Events:
             if now < due:
                 continue
             self._due[name] = now + CONNS_SECONDS
-            if self._core.account_total(self._places[name])["conns"]:
+            if self._core.counters.account_total(self._places[name])["conns"]:
                 self._count(name, None)
 
     def _wanted(self, subject: str) -> bool:

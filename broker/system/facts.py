@@ -96,12 +96,12 @@ class Facts:
 
     def before(self, conn: int) -> bytes:
         """What has to be given to ``connected``, asked for before the client is bound (perhaps to another account)."""
-        record = self._core.record(conn)[1]
+        record = self._core.counters.record(conn)[1]
         return record if record and record_head(record)[2] else b""
 
     def connected(self, conn: int, before: bytes) -> None:
         """A client has passed authentication; perhaps its account had no room for it."""
-        conns, record = self._core.record(conn)
+        conns, record = self._core.counters.record(conn)
         if not record:
             return
         cid, _, account, _ = record_head(record)
@@ -116,13 +116,13 @@ class Facts:
 
     def guest(self, conn: int) -> None:
         """A client was bound to the account of those who do not say who they are."""
-        conns, record = self._core.record(conn)
+        conns, record = self._core.counters.record(conn)
         if record and self._any(_subjects(record_head(record)[2])[2:]):
             self._add(Kind.GUEST, 0, conns, record)
 
     def closed(self, conn: int) -> None:
         """A client is gone."""
-        conns, record = self._core.record(conn)
+        conns, record = self._core.counters.record(conn)
         if not record:
             return
         cid, reason, account, presented = record_head(record)

@@ -25,6 +25,7 @@ class FakeCore:
 
     def __init__(self) -> None:
         self.conns = {0: 0, 1: 0}
+        self.counters = self
 
     def account_total(self, place: int) -> dict[str, int]:
         names = ("subs", "in_msgs", "in_bytes", "out_msgs", "out_bytes", "slow_consumers")

@@ -22,6 +22,7 @@ class FakeCore:
     def __init__(self, *interest: tuple[int, str]) -> None:
         self.records: dict[int, tuple[int, bytes]] = {}
         self.interest = {(account, subject.encode()) for account, subject in interest}
+        self.counters = self
 
     def record(self, conn: int) -> tuple[int, bytes]:
         return self.records.get(conn, (0, b""))

@@ -1,37 +1,18 @@
-"""The thin, typed face of the C data plane: the only importer of the extension.
-
-Everything here is one call into `csrc/spline.h`, where the contracts are. What cffi returns is untyped, so `Any` is confined to
-this module.
-"""
+"""One process's data plane: its life, its turns, its connections, and its part in the mesh."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from broker import _core  # type: ignore[attr-defined]  # made by csrc/build.py
+from broker.core.accounts import AccountSetup
+from broker.core.binding import check, ffi, lib, or_null
+from broker.core.counters import Counters
 from broker.options import Options, Permissions, SubjectList
 from broker.options.gotext import format_duration
-from broker.options.transforms import Transform
-
-ffi: Any = _core.ffi
-lib: Any = _core.lib
-
-_STATS = [name for name, _ in ffi.typeof("struct spl_stats").fields]
-# Those counters of an account that are in the shared page.
-_SUBLIST_COUNTERS = (
-    "inserts",
-    "removes",
-    "matches",
-    "cache_hits",
-    "cache_entries",
-    "max_fanout",
-    "sum_fanout",
-)
-_SHARED_COUNTERS = ("conns", "subs", "in_msgs", "in_bytes", "out_msgs", "out_bytes", "slow_consumers")
 
 
 class EventType(IntEnum):
@@ -66,7 +47,6 @@ BOUND, CONNECTED, PONGED = 1, 2, 4
 VERBOSE, PEDANTIC, ECHO, HEADERS, NO_RESPONDERS, LATE_PONG = 1, 2, 4, 8, 16, 32
 
 SNAPPY_DATA: int = lib.SPL_SNAPPY_DATA
-RECORD_BYTES = 1 << 16  # how much one call tells of connections or subscriptions
 FED_AT_ONCE = 256
 WIRE_SIZE = 128 * 1024  # what is received, or drained, at once; more would leave the cache
 PLAIN_SIZE = 256 * 1024  # what that much may become
@@ -118,20 +98,20 @@ class ConnInfo:
 class Core:
     """One worker's data plane. Not thread safe, like the handle behind it.
 
-    ``wire``, ``plain`` and ``drained`` are buffers of ``receive``, ``feed`` and ``drain``, shared by all fed connections.
+    ``accounts`` sets its accounts up, ``counters`` looks at what it counts. ``wire``, ``plain`` and ``drained`` are buffers of
+    ``receive``, ``feed`` and ``drain``, shared by all fed connections.
     """
 
     __slots__ = (
-        "_account",
-        "_conns",
         "_drained",
         "_events",
         "_fed",
         "_handle",
         "_info",
         "_plain",
-        "_record",
         "_wire",
+        "accounts",
+        "counters",
         "drained",
         "plain",
         "wire",
@@ -161,9 +141,8 @@ class Core:
         self._events = ffi.new("struct spl_event **")
         self._info = ffi.new("struct spl_conn_info *")
         self._fed = ffi.new("uint64_t[]", FED_AT_ONCE)
-        self._account = ffi.new("struct spl_account_info *")
-        self._conns = ffi.new("uint32_t *")
-        self._record = ffi.new("char[]", 1024)
+        self.accounts = AccountSetup(self._handle)
+        self.counters = Counters(self._handle)
         self._wire = self._plain = self._drained = ffi.NULL
         self.wire = self.plain = self.drained = memoryview(b"")
 
@@ -207,7 +186,7 @@ class Core:
 
     def watch(self, fd: int) -> None:
         """End a lingering turn when fd is readable. Raises OSError."""
-        _check(lib.spl_watch(self._handle, fd))
+        check(lib.spl_watch(self._handle, fd))
 
     def unwatch(self, fd: int) -> None:
         """Undo watch()."""
@@ -219,27 +198,15 @@ class Core:
 
     def listen(self, fd: int) -> None:
         """Accept clients from this listening socket once accepting(). Raises OSError."""
-        _check(lib.spl_listen(self._handle, fd))
+        check(lib.spl_listen(self._handle, fd))
 
     def handoff(self, worker: int, receive: int, send: int) -> None:
         """The channel on which `worker` is handed accepted sockets. Raises OSError."""
-        _check(lib.spl_handoff(self._handle, worker, receive, send))
+        check(lib.spl_handoff(self._handle, worker, receive, send))
 
     def accepting(self, on: bool) -> None:
         """Start or stop taking new connections."""
         lib.spl_accepting(self._handle, on)
-
-    def account(self, name: str) -> int:
-        """The id of an account, made on first use. Raises MemoryError."""
-        raw = name.encode()
-        number = int(lib.spl_account(self._handle, raw, len(raw)))
-        if number < 0:
-            raise MemoryError
-        return number
-
-    def set_system_account(self, account: int) -> None:
-        """Which account is the system account. Only before there are subscriptions."""
-        lib.spl_system_account(self._handle, account)
 
     def subscribe(self, account: int, tag: int, subject: bytes) -> None:
         """Let messages come as events, without limits and permissions. Raises MemoryError, also for a bad subject."""
@@ -267,78 +234,6 @@ class Core:
     def interested(self, account: int, subject: bytes) -> bool:
         """Would somebody other than ourselves get what is published on this subject?"""
         return bool(lib.spl_interest(self._handle, account, subject, len(subject)))
-
-    def account_limits(
-        self,
-        account: int,
-        place: int,
-        max_connections: int = -1,
-        max_subscriptions: int = -1,
-        max_payload: int = -1,
-    ) -> None:
-        """The place of an account's counters in the shared page, and its limits (negative: none)."""
-        lib.spl_account_limits(self._handle, account, place, max_connections, max_subscriptions, max_payload)
-
-    def map_subject(self, account: int, source: str, destinations: Sequence[tuple[Transform, int]]) -> None:
-        """Map what clients of an account publish on ``source``: to each destination up to so many percent of it.
-
-        Raises MemoryError.
-        """
-        raw = _bytes(source)
-        if lib.spl_mapping(self._handle, account, raw, len(raw)) < 0:
-            raise MemoryError
-        for transform, upto in destinations:
-            if lib.spl_mapping_to(self._handle, account, _transform(transform), upto) < 0:
-                raise MemoryError
-
-    def stream_import(
-        self, importer: int, exporter: int, to: str, show: Transform | None, find: Transform | None
-    ) -> None:
-        """Show what the exporter publishes to the importer's clients as ``to``.
-
-        ``show`` makes their subject of his, ``find`` his of theirs; None: they are the same. Raises MemoryError.
-        """
-        raw = _bytes(to)
-        handles = [ffi.NULL if one is None else _transform(one) for one in (show, find)]
-        if lib.spl_stream_import(self._handle, importer, exporter, raw, len(raw), *handles) < 0:
-            raise MemoryError
-
-    def service_export(self, account: int, streamed: bool, threshold: float) -> int:
-        """The number of a new export; threshold 0: the default, else seconds. Raises MemoryError."""
-        number = int(lib.spl_service_export(self._handle, account, streamed, int(threshold * 1000)))
-        if number < 0:
-            raise MemoryError
-        return number
-
-    def service_latency(self, account: int, export: int, results: str, percent: int, server: str) -> None:
-        """Measure so many percent of the requests to an export, and those with a header that asks for it.
-
-        ``results`` is where the LATENCY events are to be published, ``server`` what ``server_hash`` says of our name.
-        Raises MemoryError.
-        """
-        raw = _bytes(results)
-        tail = server.encode()
-        if lib.spl_service_latency(self._handle, account, export, raw, len(raw), percent, tail) < 0:
-            raise MemoryError
-
-    def service_import(
-        self, importer: int, exporter: int, export: int, local: str, target: Transform | None, share: bool
-    ) -> None:
-        """Requests of the importer's clients to ``local`` go to the exporter. Raises MemoryError."""
-        raw = _bytes(local)
-        handle = ffi.NULL if target is None else _transform(target)
-        if lib.spl_service_import(self._handle, importer, exporter, export, raw, len(raw), handle, share) < 0:
-            raise MemoryError
-
-    def labels(self, accounts: Mapping[int, str], where: str) -> None:
-        """What services are told: the accounts' names, and the server, as JSON. Raises MemoryError."""
-        for account, label in accounts.items():
-            raw = _bytes(label)
-            if lib.spl_account_label(self._handle, account, raw, len(raw)) < 0:
-                raise MemoryError
-        raw = _bytes(where)
-        if lib.spl_where(self._handle, raw, len(raw)) < 0:
-            raise MemoryError
 
     def identify(self, conn: int, fields: bytes) -> None:
         """What services that may know it are told of a client, beyond what its connection shows."""
@@ -369,7 +264,7 @@ class Core:
 
     def no_auth(self, account: int, permissions: Any) -> None:
         """Bind connections whose first verb is not CONNECT to this user; account -1: refuse them."""
-        lib.spl_no_auth(self._handle, account, _or_null(permissions))
+        lib.spl_no_auth(self._handle, account, or_null(permissions))
 
     def start(self, conn: int, info: bytes, cookie: bytes) -> bool:
         """Send INFO and let the client in; False if it is gone or refused."""
@@ -383,7 +278,7 @@ class Core:
             self._handle,
             conn,
             account,
-            _or_null(permissions),
+            or_null(permissions),
             flags,
             meta,
             len(meta),
@@ -482,7 +377,7 @@ class Core:
     def permit(self, conn: int, permissions: Any, who: str) -> None:
         """Give a client other permissions; `who` is how the log calls it when it loses subscriptions."""
         raw = who.encode(errors="replace")
-        lib.spl_conn_permit(self._handle, conn, _or_null(permissions), raw, len(raw))
+        lib.spl_conn_permit(self._handle, conn, or_null(permissions), raw, len(raw))
 
     def drop_permissions(self, permissions: Any) -> None:
         """Free a set as soon as no connection has it any more; it must not be used afterwards."""
@@ -537,120 +432,9 @@ class Core:
         """Whatever was sent to peers will reach them, even if we end now."""
         return bool(lib.spl_mesh_flushed(self._handle))
 
-    def stats(self, worker: int) -> dict[str, int]:
-        """The counters of a worker, by name; those of its predecessors are part of them."""
-        s = ffi.new("struct spl_stats *")
-        lib.spl_get_stats(self._handle, worker, s)
-        return {name: int(getattr(s, name)) for name in _STATS}
-
-    def worker_pid(self, worker: int) -> int:
-        """The process that is or was this worker; 0: there was none yet."""
-        return int(lib.spl_worker_pid(self._handle, worker))
-
-    def account_total(self, place: int) -> dict[str, int]:
-        """What all workers have counted of the account at a place of the shared page."""
-        a = self._account
-        lib.spl_account_total(self._handle, place, a)
-        return {name: int(getattr(a, name)) for name in _SHARED_COUNTERS}
-
-    def account_conns(self, worker: int, place: int) -> int:
-        """How many connections a worker has in that account."""
-        lib.spl_account_part(self._handle, worker, place, self._account)
-        return int(self._account.conns)
-
-    def record(self, conn: int) -> tuple[int, bytes]:
-        """A connection, also while CLOSED is being handled, as ``read_records`` takes it (empty: it is gone), and how many its
-        account had here when it had come or gone."""
-        while True:
-            size = lib.spl_conn_record(self._handle, conn, self._conns, self._record, len(self._record))
-            if size <= len(self._record):
-                return self._conns[0], bytes(ffi.buffer(self._record, size))
-            self._record = ffi.new("char[]", 2 * size)
-
     def describe(self, conn: int, user: bytes, about: bytes) -> None:
         """What monitoring shows of a connection beyond its counters. One that is gone, or no memory: forgotten."""
         lib.spl_conn_describe(self._handle, conn, user, len(user), about, len(about))
-
-    def account_id(self, name: str) -> int | None:
-        """The id of an account that exists."""
-        raw = name.encode("utf-8", "surrogateescape")
-        number = int(lib.spl_account_find(self._handle, raw, len(raw)))
-        return None if number < 0 else number
-
-    def sublist_counts(self, account: int) -> dict[str, int] | None:
-        """What this worker has counted of the sublist of the account with this id; None: there are no more."""
-        a = self._account
-        if lib.spl_account_get(self._handle, account, a) != 0:
-            return None
-        return {name: int(getattr(a, name)) for name in _SUBLIST_COUNTERS}
-
-    def select(
-        self, *, states: int, sort: int, account: int, cid: int, user: bytes, want: int, now_ns: int
-    ) -> Iterator[tuple[bytes, int]]:
-        """Keys of connections, step by step: (some keys as `read_keys` takes them, total so far). See spl_select."""
-        name = ffi.new("char[]", user)
-        query = ffi.new(
-            "struct spl_select *",
-            {
-                "states": states,
-                "sort": sort,
-                "account": account,
-                "cid": cid,
-                "user": name,
-                "user_len": len(user),
-                "want": min(want, lib.SPL_SELECT_MOST),
-                "now_ns": now_ns,
-            },
-        )
-        keys = ffi.new("struct spl_key[]", lib.SPL_SELECT_MOST)
-        while not query.done:
-            count = lib.spl_select(self._handle, query, keys)
-            yield bytes(ffi.buffer(keys, count * ffi.sizeof("struct spl_key"))), int(query.total)
-
-    def records(self, handles: Sequence[int], subs: bool) -> Iterator[bytes]:
-        """Records, as `read_records` takes them, of these connections as far as they are known, step by step."""
-        wanted = ffi.new("uint64_t[]", list(handles))
-        at = ffi.new("struct spl_place *")
-        room = RECORD_BYTES
-        buffer = ffi.new("char[]", room)
-        while at.index < len(handles):
-            before = (at.index, at.sub)
-            size = lib.spl_records(self._handle, wanted, len(handles), subs, at, buffer, room)
-            if not size and (at.index, at.sub) == before:  # a single one that is larger than usual
-                room *= 2
-                buffer = ffi.new("char[]", room)
-                continue
-            yield bytes(ffi.buffer(buffer, size))
-
-    def subscriptions(
-        self,
-        *,
-        account: int,
-        test: bytes,
-        offset: int = 0,
-        limit: int = 0,
-        queue: bytes = b"",
-        within: bool = False,
-    ) -> Iterator[tuple[bytes, int]]:
-        """Subscriptions, step by step: (records from `offset` on, at most `limit` in all; total so far). See spl_subs."""
-        subject, group = ffi.new("char[]", test), ffi.new("char[]", queue)
-        query = ffi.new(
-            "struct spl_subs *",
-            {
-                "account": account,
-                "test": subject,
-                "test_len": len(test),
-                "queue": group,
-                "queue_len": len(queue),
-                "within": within,
-                "offset": offset,
-                "limit": limit,
-            },
-        )
-        buffer = ffi.new("char[]", 4 * RECORD_BYTES)  # one has at most three names of 64 KiB
-        while not query.done:
-            size = lib.spl_subs(self._handle, query, buffer, 4 * RECORD_BYTES)
-            yield bytes(ffi.buffer(buffer, size)), int(query.total)
 
 
 def snappy_chunk(data: bytes) -> bytes:
@@ -701,32 +485,3 @@ def _config(options: Options, auth_required: bool) -> Any:
 def _milliseconds(seconds: float) -> int:
     """What the data plane can count of it: from none to 49 days."""
     return min(max(int(seconds * 1000), 0), UINT32_MAX)
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _transform(transform: Transform) -> Any:
-    handle = lib.spl_transform_new(transform.rest)
-    if handle == ffi.NULL:
-        raise MemoryError
-    for step in transform.steps:
-        text = _bytes(step.text)
-        tokens = ffi.new("uint32_t[]", list(step.tokens))
-        if (
-            lib.spl_transform_step(handle, step.kind, text, len(text), tokens, len(step.tokens), step.number)
-            < 0
-        ):
-            lib.spl_transform_free(handle)
-            raise MemoryError
-    return handle
-
-
-def _or_null(pointer: Any) -> Any:
-    return ffi.NULL if pointer is None else pointer
-
-
-def _check(code: int) -> None:
-    if code < 0:
-        raise OSError(-code, os.strerror(-code))
