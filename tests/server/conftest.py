@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.harness import FOUR, ONE, REAL, Kind
+from tests.server.pki import Pki
 from tests.server.shared import Dial, Servers
 
 
@@ -36,3 +37,9 @@ def dial(servers: Servers) -> Iterator[Dial]:
     finally:
         dialled.close()
         servers.check()
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    """Certificates for the tests of TLS."""
+    return Pki.issue(tmp_path_factory.mktemp("certificates"))
