@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.harness import FOUR, ONE, REAL, Kind
+from tests.server.farm import Farm
 from tests.server.pki import Pki
 from tests.server.shared import Dial, Servers
 
@@ -43,3 +44,14 @@ def dial(servers: Servers) -> Iterator[Dial]:
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     """Certificates for the tests of TLS."""
     return Pki.issue(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def farm(request: pytest.FixtureRequest) -> Iterator[Farm]:
+    """A server of the kind (and configuration) that the test is parametrized with; by default four workers."""
+    kind, config = getattr(request, "param", (FOUR, ""))
+    made = Farm(kind, config)
+    try:
+        yield made
+    finally:
+        made.close()

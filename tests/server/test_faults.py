@@ -16,7 +16,7 @@ import stat
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -24,8 +24,8 @@ from typing import Any, Final
 import nats
 import pytest
 
-from tests import probe
-from tests.harness import FOUR, ONE, Kind, Raw, Server, start
+from tests.harness import FOUR, ONE, Raw, Server
+from tests.server.farm import Farm, Others, kill
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -34,92 +34,6 @@ READY: Final = r"\[INF\] Worker \d+ \(pid \d+\) is ready"
 # How soon a worker is back: a busy machine (others' tests run on it, too) may need longer than an idle one.
 BACK_SECONDS: Final = 1.0
 BACK_SECONDS_BUSY: Final = 6.0
-
-
-class Farm:
-    """A server and clients whose workers are known. All ends with the test."""
-
-    def __init__(self, kind: Kind, config: str = "") -> None:
-        self.config = config
-        self.server = start(kind, config)
-        self.clients: list[Raw] = []
-        self.threads: list[threading.Thread] = []
-        self.stopping = threading.Event()
-        self.allow = ""  # what its log may say, see Server.stop()
-
-    def dial(self) -> Raw:
-        """A client on whatever worker."""
-        client = Raw(self.server.port, timeout=20.0)
-        self.clients.append(client)
-        return client
-
-    def spread(self, each: int) -> dict[int, list[Raw]]:
-        """Quiet clients, ``each`` or more of them on every worker, by worker."""
-        groups: dict[int, list[Raw]] = {pid: [] for pid in self.server.workers()}
-        for _ in range(16 * each * len(groups)):
-            if all(len(group) >= each for group in groups.values()):
-                return groups
-            client = self.dial().hello()
-            groups[self.server.worker_of(client.sock)].append(client)
-        raise AssertionError(
-            f"clients are not spread: { {pid: len(group) for pid, group in groups.items()} }"
-        )
-
-    def run(self, action: Callable[[], None]) -> threading.Thread:
-        """Run ``action`` in a thread that is waited for at the end."""
-        thread = threading.Thread(target=action, daemon=True)
-        self.threads.append(thread)
-        thread.start()
-        return thread
-
-    def close(self) -> None:
-        """Stop the threads, then the server; assert that it is well."""
-        self.stopping.set()
-        try:
-            for thread in self.threads:
-                thread.join(20.0)
-                assert not thread.is_alive(), f"{thread} does not end"
-            for client in self.clients:
-                client.close()
-            self.server.stop(allow=self.allow)
-        finally:
-            self.server.destroy()
-
-
-@pytest.fixture
-def farm(request: pytest.FixtureRequest) -> Iterator[Farm]:
-    """A server of the kind (and configuration) that the test is parametrized with; by default four workers."""
-    kind, config = getattr(request, "param", (FOUR, ""))
-    made = Farm(kind, config)
-    try:
-        yield made
-    finally:
-        made.close()
-
-
-class Others:
-    """What share of the machine other processes than ours have used since this was made."""
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self.began = time.monotonic()
-        self.at_first = self._theirs()
-
-    def _theirs(self) -> float:
-        own = sum(probe.cpu_seconds(pid) for pid in (os.getpid(), *self.server.processes()))
-        return probe.machine_cpu_seconds() - own
-
-    def busy(self) -> bool:
-        """Whether it was too much for a measurement of our own speed to mean much."""
-        used = self._theirs() - self.at_first
-        return used > 0.2 * (time.monotonic() - self.began) * (os.cpu_count() or 1)
-
-
-def kill(server: Server, pid: int, number: signal.Signals = signal.SIGKILL) -> float:
-    """Send a worker a signal; returns when that was."""
-    began = time.monotonic()
-    os.kill(pid, number)
-    return began
 
 
 @dataclass(slots=True)
@@ -484,126 +398,6 @@ async def come_back(server: Server) -> None:
         assert sorted(got) == [b"%d" % number for number in range(6)]
     for client in clients:
         await client.close()
-
-
-# ---- a reader that never reads ----
-
-
-@dataclass(slots=True, frozen=True)
-class Limit:
-    """One of the two limits that cut a reader, and a publisher that makes it reach that one first."""
-
-    config: str
-    log_line: str
-    blocks: int  # of 64 kB, in a round
-    pause: float  # seconds after each block
-
-    def kind(self, kind: Kind) -> tuple[Kind, str]:
-        """A parameter for ``farm``."""
-        return kind, self.config
-
-
-# As fast as it can, eight times the limit; and at its own pace, twice as long as the deadline.
-PENDING: Final = Limit(
-    "max_pending: 64mb\nwrite_deadline: '1m'",
-    r"Slow Consumer Detected: MaxPending of 67108864 Exceeded",
-    8000,
-    0.0,
-)
-DEADLINE: Final = Limit(
-    "max_pending: 1gb\nwrite_deadline: '300ms'",
-    r"Slow Consumer Detected: WriteDeadline of 300ms exceeded",
-    1500,
-    0.0003,
-)
-LIMITS: Final = {limit.config: limit for limit in (PENDING, DEADLINE)}
-# The server, and whether the reader sits on its publisher's worker.
-PLACES: Final = ((ONE, True), (FOUR, True), (FOUR, False))
-BLOCK_MESSAGES: Final = 64
-BLOCK: Final = (b"PUB flood 1000\r\n%s\r\n" % bytes(1000)) * BLOCK_MESSAGES
-WINDOW: Final = 32 << 20  # how far the good reader may lag behind: less than what a limit allows
-KEEPS: Final = 0.7
-KEEPS_BUSY: Final = (
-    0.3  # others compete for the processors; a publisher that is made to wait would keep next to nothing
-)
-ROUNDS: Final = 3
-ATTEMPTS: Final = 3
-
-
-def rate(publisher: Raw, reader: Raw, limit: Limit) -> float:
-    """Messages per second of a publisher, to a reader that keeps up."""
-    wanted = limit.blocks * BLOCK_MESSAGES * len(b"MSG flood 1 1000\r\n\r\n" + bytes(1000))
-    received = [0]
-    progress = threading.Event()
-
-    def drain() -> None:
-        while received[0] < wanted:
-            piece = len(reader.sock.recv(min(wanted - received[0], 1 << 18)))
-            assert piece, "the reader that keeps up was closed"
-            received[0] += piece
-            progress.set()
-
-    reader.sock.settimeout(30.0)
-    thread = threading.Thread(target=drain, daemon=True)
-    thread.start()
-    publisher.sock.settimeout(30.0)
-    began = time.monotonic()
-    for number in range(limit.blocks):
-        while number * len(BLOCK) - received[0] > WINDOW:  # a busy machine may forget the reader for a while
-            assert progress.wait(30.0), "the reader that keeps up gets nothing"
-            progress.clear()
-        publisher.sock.sendall(BLOCK)
-        if limit.pause:
-            time.sleep(limit.pause)  # a pace, not a wait
-    publisher.expect_pong()
-    took = time.monotonic() - began
-    thread.join(30.0)
-    assert received == [wanted], "the reader that keeps up did not get everything"
-    return limit.blocks * BLOCK_MESSAGES / took
-
-
-@pytest.mark.timeout(240)
-@pytest.mark.parametrize(
-    ("farm", "same"),
-    [(limit.kind(kind), same) for limit in (PENDING, DEADLINE) for kind, same in PLACES],
-    indirect=["farm"],
-    ids=[
-        f"{name}-{kind.name}-{'same' if same else 'other'}"
-        for name in ("pending", "deadline")
-        for kind, same in PLACES
-    ],
-)
-def test_a_reader_that_never_reads(farm: Farm, same: bool) -> None:
-    """It is cut at its limit, and until then its publisher is hardly slower than without it."""
-    server = farm.server
-    limit = LIMITS[farm.config]
-    groups = farm.spread(2)
-    home = next(iter(groups))
-    publisher, reader = groups[home][0], groups[home][1]
-    reader.send(b"SUB flood 1\r\n").expect_pong()
-    rate(publisher, reader, limit)  # warm up
-    without: list[float] = []
-    with_it: list[float] = []
-    others = Others(server)
-    for _ in range(ATTEMPTS):
-        for _ in range(ROUNDS):
-            without.append(rate(publisher, reader, limit))
-            stuck = next(
-                client
-                for client in iter(lambda: farm.dial().hello(), None)
-                if (server.worker_of(client.sock) == home) == same
-            )
-            mark = server.log.mark()
-            stuck.send(b"SUB flood 1\r\n").expect_pong()
-            with_it.append(rate(publisher, reader, limit))
-            server.log.wait_for(limit.log_line, timeout=5.0, since=mark)
-            got = stuck.read_eof()
-            assert b"-ERR" not in got
-        keeps = statistics.median(with_it) / statistics.median(without)
-        if keeps >= KEEPS or others.busy():
-            break
-    print(f"keeps {keeps:.2f} of {statistics.median(without):.0f} messages/s")
-    assert keeps >= (KEEPS_BUSY if others.busy() else KEEPS), (without, with_it)
 
 
 SYS_PIDFD_GETFD: Final = 438
