@@ -1,11 +1,13 @@
 """What accounts offer to and take from each other: whether it is allowed, and what it means for subjects.
 
 An import is judged in nats-server's order: is it authorized, does it form a cycle, is it the second of its kind, do
-its subjects fit. Accounts are taken in the order of the file.
+its subjects fit. What is no subject is told of first for a service, and is an unauthorized stream. Accounts are taken
+in the order of the file.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +20,7 @@ from broker.options.transforms import Step, StepKind, Transform, TransformError,
 _MAX_DEPTH: Final = 1024  # accounts that a search for cycles looks at
 _CYCLE: Final = "import forms a cycle"
 _TOO_DEEP: Final = "search cycle depth exhausted"
+_CONTROL: Final = re.compile("[\x00-\x20\x7f]")
 
 
 @dataclass(slots=True, frozen=True)
@@ -40,7 +43,7 @@ class ServiceShape:
 def has_wildcard(subject: str) -> bool:
     """Whether any token is one."""
     tokens = subject.split(".")
-    return "*" in tokens or tokens[-1] == ">"
+    return "*" in tokens or ">" in tokens
 
 
 def covers(pattern: str, subject: str) -> bool:
@@ -200,11 +203,18 @@ class Sharing:
         return ""
 
     def _refusal(self, importer: AccountOptions, found: Import) -> str:
-        if found.kind == "stream" and has_wildcard(found.prefix):
-            return "stream import prefix can not contain wildcard tokens"
-        export = matching_export(self._accounts[found.account], found)
+        if found.kind == "service" and not (
+            is_subject(found.subject) and is_subject(found.to or found.subject)
+        ):
+            return "sublist: invalid subject"
+        export = matching_export(self._accounts[found.account], found) if is_subject(found.subject) else None
         if export is None or not authorized(export, importer, found):
             return f"{found.kind} import not authorized"
+        if found.kind == "stream" and has_wildcard(found.prefix):
+            return "stream import prefix can not contain wildcard tokens"
+        if found.kind == "stream" and _CONTROL.search(found.prefix + found.to):
+            # nats-server takes these, and then writes them into the lines that it sends.
+            return "invalid subject"
         if found.kind == "stream":
             local = stream_subject(found)
             cycle = self._stream_cycle(self._accounts[found.account], local, {importer.name})

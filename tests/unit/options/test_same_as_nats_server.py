@@ -287,6 +287,29 @@ BAD = {
           B { imports [ { stream { account: Y, subject: a } }, { service { account: A, subject: s } } ] }
         }
     """,
+    "imports_of_no_subject": r"""
+        accounts {
+          A { exports [ { service: ">" }, { stream: ">" }, { service: "x..y" }, { stream: "x..y" } ] }
+          B { imports [
+            { service { account: A, subject: "x..y" } }
+            { service { account: A, subject: "a b" } }
+            { service { account: A, subject: "a\rb" }, to: c }
+            { service { account: A, subject: d }, to: "a\nb" }
+            { service { account: A, subject: "d.*" }, to: ".b.*" }
+            { service { account: A, subject: e }, to: "a.>.b" }
+            { service { account: C, subject: "f." } }
+            { stream { account: A, subject: "x..y" } }
+            { stream { account: A, subject: "a\tb" }, to: c }
+            { stream { account: A, subject: ">.b" }, prefix: "b.*" }
+            { stream { account: A, subject: d }, prefix: "a.>.b" }
+            { stream { account: A, subject: e }, prefix: ">.a" }
+            { stream { account: A, subject: f }, prefix: "*" }
+            { stream { account: C, subject: g }, prefix: "*" }
+            { stream { account: A, subject: "h.*" }, to: "a..b.*" }
+          ] }
+          C {}
+        }
+    """,
     "mappings": """
         mappings {
           a: [ { dest: b, weight: 60 }, { dest: c, weight: 60 } ]

@@ -91,3 +91,14 @@ def test_account_token_position(position: int, wrong: bool) -> None:
     assert wrong_export(export) == (
         'Error adding service export "a.*.b": sublist: invalid subject' if wrong else ""
     )
+
+
+@pytest.mark.parametrize("byte", [chr(number) for number in (*range(33), 127)])
+@pytest.mark.parametrize("remote", ["a", "a.*", "a.>"])
+def test_no_control_byte_in_the_local_name_of_a_stream(byte: str, remote: str) -> None:
+    """nats-server takes it, and its subscribers read what they were never sent: the byte would end the subject."""
+    exporter, importer = AccountOptions("E", exports=[Export("stream", ">")]), AccountOptions("I")
+    local = f"b{byte}c" + remote[1:]
+    for found in (Import("stream", "E", remote, to=local), Import("stream", "E", remote, prefix=f"b{byte}c")):
+        said = Sharing([exporter, importer]).add(importer, found)
+        assert said == f'Error adding stream import "{remote}": invalid subject'
