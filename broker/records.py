@@ -1,6 +1,6 @@
 """What workers tell of connections and subscriptions, read from the bytes that their data planes wrote.
 
-The bytes are C structures with texts behind them (`spl_key`, `spl_conn_record`, `spl_sub_record` in `csrc/spline.h`). A worker
+The bytes are C structures with texts behind them (`spl_key` and the records in `csrc/spline.h`). A worker
 passes them on as they are; only whoever shows them looks inside.
 """
 
@@ -46,9 +46,15 @@ Key = tuple[int, int, int, int, int]
 _KEY: Final = struct.Struct("=QQQqQ")
 _CONN: Final = struct.Struct("=II8Q3q6I48s")
 _SUB: Final = struct.Struct("=II3Q4I")
+_ANSWER: Final = struct.Struct("=6I")
 _HEAD: Final = struct.Struct("=II")  # how either begins: size, kind
 
-for _ours, _theirs in ((_KEY, "spl_key"), (_CONN, "spl_conn_record"), (_SUB, "spl_sub_record")):
+for _ours, _theirs in (
+    (_KEY, "spl_key"),
+    (_CONN, "spl_conn_record"),
+    (_SUB, "spl_sub_record"),
+    (_ANSWER, "spl_answer_record"),
+):
     if _ours.size != ffi.sizeof(f"struct {_theirs}"):
         raise ImportError(f"struct {_theirs} has another form than is known here")
 
@@ -91,6 +97,17 @@ class ConnRecord:
     subs: list[SubRecord]
 
 
+@dataclass(slots=True, frozen=True)
+class AnswerRecord:
+    """An answer that ``account`` waits for: who gives it publishes it as ``name``, and it comes as ``reply``."""
+
+    name: str
+    reply: str
+    account: str
+    share: bool  # may who answers know who asks?
+    tracked: bool  # is it being measured?
+
+
 def read_keys(data: bytes) -> Iterator[Key]:
     """The keys in what `Core.select` yields."""
     return _KEY.iter_unpack(data)
@@ -115,6 +132,22 @@ def read_subs(data: bytes) -> Iterator[SubRecord]:
     """The subscriptions in what `Core.subscriptions` yields."""
     for _, at in _each(data):
         yield _sub(data, at)
+
+
+def read_answers(data: bytes) -> Iterator[AnswerRecord]:
+    """The answers in what `Core.answers` yields."""
+    for _, at in _each(data):
+        _, _, name_len, reply_len, account_len, flags = _ANSWER.unpack_from(data, at)
+        name = at + _ANSWER.size
+        reply = name + name_len
+        account = reply + reply_len
+        yield AnswerRecord(
+            _text(data, name, reply),
+            _text(data, reply, account),
+            _text(data, account, account + account_len),
+            bool(flags & 1),
+            bool(flags & 2),
+        )
 
 
 def _each(data: bytes) -> Iterator[tuple[int, int]]:

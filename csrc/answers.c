@@ -124,6 +124,8 @@ struct answer *answer_expect(struct core *k, struct service_export *by, struct a
     if (!a) return NULL;
     struct answers *t = k->answers;
     a->by = by, a->requester = requester, a->streamed = streamed, a->measure = measure, a->bytes = bytes;
+    a->share = false;
+    atomic_store_explicit(&by->acc->counts->asked, 1, memory_order_relaxed);
     a->name_len = (uint32_t)name_len, a->reply_len = (uint32_t)n;
     if (measure) memcpy(a->text + ANSWER_NAME, by->tracker->tail, TRACKED_TAIL);
     memcpy(a->text, by->acc->services->prefix, 11);
@@ -200,6 +202,10 @@ void service_interest_lost(struct core *k, struct account *account, const char *
         next = account->services->own; /* a chain may have taken others along */
     }
 }
+
+const struct answer *answers_at(const struct core *k, uint32_t bucket) { return k->answers->by_name[bucket]; }
+
+uint32_t answers_buckets(const struct core *k) { return k->answers && k->answers->by_name ? k->answers->mask + 1 : 0; }
 
 void answers_free(struct core *k)
 {

@@ -26,7 +26,7 @@ struct answer {
     struct account *requester;
     uint64_t at; /* last activity, ms */
     uint32_t name_hash, reply_hash, name_len, reply_len;
-    bool streamed;
+    bool streamed, share;    /* `share`: the responder knows who asks */
     struct measure *measure; /* NULL: it is not measured, or that is over */
     size_t bytes;            /* of memory that it takes, with its measure */
     char text[];             /* name, reply */
@@ -55,5 +55,9 @@ struct answer *answer_expect(struct core *k, struct service_export *by, struct a
 struct answer *answer_find(struct core *k, const struct account *exporter, const char *name, size_t n);
 void answer_renew(struct core *k, struct answer *a);
 void answer_drop(struct core *k, struct answer *a, uint32_t status); /* `status`: see latency_end() */
+/* All that are outstanding, bucket by bucket; NULL also for an empty one. They do not move, but a growing table appends buckets, to which
+ * some of those that were passed already may move. */
+const struct answer *answers_at(const struct core *k, uint32_t bucket);
+uint32_t answers_buckets(const struct core *k);
 void answers_free(struct core *k);
 #endif

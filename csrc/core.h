@@ -81,6 +81,7 @@ struct account {
     char *label;               /* its name as JSON */
     uint32_t label_len;
     struct mappings *mappings;                /* of what its clients publish; NULL: none */
+    uint32_t own_subs;                        /* of the server's in subs */
     const uint64_t *generation;               /* of subs */
     bool dirty_queued;                        /* in core->dirty_accounts */
     uint32_t place;                           /* of its counters in the shared page, UINT32_MAX: none */
@@ -388,6 +389,7 @@ void deliver_from_peer(struct core *k, struct message *m, const char *queues, ui
 /* monitor.c */
 void monitor_closed(struct core *k, struct conn *c);
 void monitor_count_out(struct core *k, struct conn *c);
+void monitor_count_shadow(struct core *k, struct conn *c, struct account *exporter, uint64_t bytes);
 void monitor_free(struct core *k);
 int64_t clock_real_ns(void);
 

@@ -148,7 +148,11 @@ static __attribute__((noinline)) bool deliver_special(struct core *k, struct sub
     struct message shown = *m;
     shown.subject = shadow_subject(k, shadow, m->subject, m->subject_len, &shown.subject_len);
     struct sub *caster = shadow->caster;
-    return shown.subject && !caster->dead && !filtered(caster, &shown) && deliver_frame(k, caster, &shown);
+    struct conn *to = caster->owner;
+    uint64_t before = to->out_bytes;
+    if (!shown.subject || caster->dead || filtered(caster, &shown) || !deliver_frame(k, caster, &shown)) return false;
+    monitor_count_shadow(k, to, shadow->by->exporter, to->out_bytes - before);
+    return true;
 }
 
 /* One subscription's copy. False if it does not want it (closed, its own message without echo, denied). */

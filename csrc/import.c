@@ -92,6 +92,7 @@ static int shadow_cast(struct core *k, struct sub *s, const struct stream_import
     }
     w->next = s->shadows;
     s->shadows = w;
+    i->exporter->counts->shadows++;
     mesh_interest_changed(k, i->exporter);
     return 0;
 }
@@ -112,6 +113,7 @@ void shadows_drop(struct core *k, struct sub *s)
     for (struct shadow *w = s->shadows, *next; w; w = next) {
         next = w->next;
         sublist_remove(w->by->exporter->subs, &w->sub);
+        w->by->exporter->counts->shadows--;
         mesh_interest_changed(k, w->by->exporter);
         free(w);
     }

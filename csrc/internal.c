@@ -31,6 +31,7 @@ int spl_subscribe(spl_core *k, int account, uint32_t tag, const char *subject, s
     }
     s->next = k->internal_subs;
     k->internal_subs = s;
+    a->own_subs++;
     mesh_interest_changed(k, a);
     end_of_command(k);
     return 0;
@@ -46,6 +47,7 @@ void spl_unsubscribe(spl_core *k, int account, uint32_t tag)
         }
         *at = s->next;
         sublist_remove(s->acc->subs, &s->sub);
+        s->acc->own_subs--;
         mesh_interest_changed(k, s->acc);
         free(s);
     }

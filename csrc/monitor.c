@@ -8,6 +8,7 @@
  *
  * Handles of closed connections are their number in the order of closing, with CLOSED_BIT.
  */
+#include "answers.h"
 #include "core.h"
 #include <stdlib.h>
 #include <string.h>
@@ -219,6 +220,15 @@ void monitor_count_out(struct core *k, struct conn *c)
     if (c->acc) c->acc->counts->out_msgs += msgs, c->acc->counts->out_bytes += bytes;
 }
 
+/* What a client has just been sent of another account's stream was sent by that account, as nats-server counts. */
+void monitor_count_shadow(struct core *k, struct conn *c, struct account *exporter, uint64_t bytes)
+{
+    c->summed_msgs++, c->summed_bytes += bytes;
+    c->last_active = k->now;
+    k->stats->out_msgs++, k->stats->out_bytes += bytes;
+    exporter->counts->out_msgs++, exporter->counts->out_bytes += bytes;
+}
+
 /* ---- which connections ---- */
 
 static uint64_t record_key(const struct spl_conn_record *r, const struct spl_select *q)
@@ -410,6 +420,7 @@ size_t spl_subs(spl_core *k, struct spl_subs *q, char *buf, size_t cap)
 static void add_counts(struct spl_account_info *to, const struct shared_account *a)
 {
     to->conns += atomic_load(&a->conns), to->subs += atomic_load(&a->subs), to->slow_consumers += a->slow_consumers;
+    to->shadows += atomic_load(&a->shadows), to->asked += atomic_load(&a->asked);
     to->in_msgs += a->in_msgs, to->in_bytes += a->in_bytes, to->out_msgs += a->out_msgs, to->out_bytes += a->out_bytes;
 }
 
@@ -442,5 +453,56 @@ int spl_account_get(spl_core *k, uint32_t id, struct spl_account_info *out)
     out->inserts = s.inserts, out->removes = s.removes, out->matches = s.matches, out->cache_hits = s.cache_hits;
     out->cache_entries = s.cache_entries;
     sublist_fanout(a->subs, &out->max_fanout, &out->sum_fanout);
+    out->own = a->own_subs, out->inserts -= out->own;
     return 0;
+}
+
+/* ---- answers that somebody waits for ---- */
+
+static size_t answer_record_size(const struct answer *a)
+{
+    return padded(sizeof(struct spl_answer_record) + a->name_len + (size_t)a->reply_len + a->requester->name_len);
+}
+
+static void answer_record(const struct answer *a, char *to)
+{
+    size_t size = answer_record_size(a);
+    struct spl_answer_record r = {.size = (uint32_t)size,
+                                  .kind = SPL_RECORD_ANSWER,
+                                  .name_len = a->name_len,
+                                  .reply_len = a->reply_len,
+                                  .account_len = a->requester->name_len,
+                                  .flags = (a->share ? SPL_ANSWER_SHARE : 0) | (a->measure ? SPL_ANSWER_TRACKED : 0)};
+    memset(to + size - 8, 0, 8);
+    memcpy(to, &r, sizeof r);
+    to += sizeof r;
+    memcpy(to, a->text, (size_t)a->name_len + a->reply_len);
+    memcpy(to + a->name_len + a->reply_len, a->requester->name, a->requester->name_len);
+}
+
+/* Those of one bucket, or none of them; false: they do not fit. */
+static bool put_answers(const struct answer *first, uint32_t account, uint32_t *looked, char **to, const char *end)
+{
+    size_t needed = 0;
+    for (const struct answer *a = first; a; a = a->next_name, ++*looked)
+        if (a->by->acc->id == account) needed += answer_record_size(a);
+    if (needed > (size_t)(end - *to)) return false;
+    for (const struct answer *a = first; a && needed; a = a->next_name) {
+        if (a->by->acc->id != account) continue;
+        answer_record(a, *to);
+        *to += answer_record_size(a);
+    }
+    return true;
+}
+
+size_t spl_answers(spl_core *k, struct spl_answers *q, char *buf, size_t cap)
+{
+    char *to = buf, *end = buf + cap;
+    uint32_t buckets = answers_buckets(k);
+    for (uint32_t looked = 0; q->bucket < buckets; q->bucket++) {
+        if (++looked > LOOK_AT) return (size_t)(to - buf);
+        if (!put_answers(answers_at(k, q->bucket), q->account, &looked, &to, end)) return (size_t)(to - buf);
+    }
+    q->done = 1;
+    return (size_t)(to - buf);
 }

@@ -30,6 +30,7 @@ static bool insert(struct core *k, struct account *a, struct sub *s, const char 
         free(s->subject);
         return false;
     }
+    a->own_subs++;
     mesh_interest_changed(k, a);
     return true;
 }
@@ -178,6 +179,7 @@ static bool request(struct core *k, const struct service_import *i, const struct
     char name[ANSWER_NAME_MAX];
     size_t name_len = a ? a->name_len : 0;
     if (a) memcpy(name, a->text, name_len);
+    if (a) a->share = i->share;
     bool done = forward(k, i, m, a);
     if (!done && a && (a = answer_find(k, i->by->acc, name, name_len))) answer_drop(k, a, 503);
     return done;

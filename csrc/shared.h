@@ -7,7 +7,7 @@
  *
  *   behind the slots      a row for each worker: its counters (struct spl_stats, in 192 bytes), then those of each account (by
  *                         place). A worker that is started again counts on where the dead one was; what is counted up and
- *                         down (connections, subscriptions) is zeroed by the supervisor when the worker has died
+ *                         down (connections, subscriptions, ...) is zeroed by the supervisor when the worker has died
  *
  * A limit over all workers is kept exact by adding to one's own slot first and then summing all: two workers that race for the last
  * place may both step back, but never both take it.
@@ -33,9 +33,10 @@ struct shared_page {
     struct shared_slot slot[];
 };
 struct shared_account {
-    _Atomic uint32_t conns, subs;
+    _Atomic uint32_t conns, subs, shadows;                           /* `shadows`: for stream imports of others */
+    _Atomic uint32_t asked;                                          /* has a request of another account come here? */
     uint64_t in_msgs, in_bytes, out_msgs, out_bytes, slow_consumers; /* one worker's: a word is never half written */
-    uint8_t pad[16];
+    uint8_t pad[8];
 };
 static inline uint64_t shared_row_bytes(uint32_t accounts)
 {

@@ -266,7 +266,7 @@ struct spl_key { /* ascending order of keys is the order that was asked for */
 enum { SPL_SELECT_MOST = 4096 };                                                /* `keys` has room for so many */
 int spl_select(spl_core *core, struct spl_select *query, struct spl_key *keys); /* the number of keys, sorted */
 
-enum { SPL_RECORD_CONN = 1, SPL_RECORD_SUB = 2 };
+enum { SPL_RECORD_CONN = 1, SPL_RECORD_SUB = 2, SPL_RECORD_ANSWER = 3 };
 struct spl_conn_record { /* account, user and about follow; times are ns since 1970 */
     uint32_t size, kind;
     uint64_t cid, in_msgs, in_bytes, out_msgs, out_bytes, pending, stalls, rtt_ns;
@@ -312,8 +312,10 @@ struct spl_account_info {
     const char *name;
     size_t name_len;
     uint64_t conns, subs, in_msgs, in_bytes, out_msgs, out_bytes, slow_consumers;
-    uint64_t inserts, removes, matches, cache_hits, cache_entries; /* of its sublist */
-    uint64_t max_fanout, sum_fanout;                               /* over the cached results, if asked for */
+    uint64_t shadows; /* subscriptions for stream imports of others */
+    uint64_t asked;   /* on how many workers has another account waited for an answer from here? */
+    /* Of its sublist; `*_fanout` over the cached results. `own`: the server's subscriptions, which no other number counts. */
+    uint64_t inserts, removes, matches, cache_hits, cache_entries, max_fanout, sum_fanout, own;
 };
 /* The id of an account that exists, or -1. */
 int spl_account_find(const spl_core *core, const char *name, size_t len);
@@ -323,6 +325,19 @@ int spl_account_get(spl_core *core, uint32_t id, struct spl_account_info *out);
 int spl_account_total(const spl_core *core, uint32_t place, struct spl_account_info *out);
 /* The same of one worker. */
 int spl_account_part(const spl_core *core, uint32_t worker, uint32_t place, struct spl_account_info *out);
+
+enum spl_answer_flags { SPL_ANSWER_SHARE = 1, SPL_ANSWER_TRACKED = 2 };
+struct spl_answer_record { /* name, reply and the requester's account follow */
+    uint32_t size, kind;
+    uint32_t name_len, reply_len, account_len, flags; /* of spl_answer_flags */
+};
+struct spl_answers { /* of the services of an account: answers that somebody waits for */
+    uint32_t account, bucket;
+    int done;
+};
+/* Records of them; one may come twice, none is left out that was there all the time. Returns how much of `buf` is filled; if that is 0
+ * and query->bucket is as before, `cap` is too small. */
+size_t spl_answers(spl_core *core, struct spl_answers *query, char *buf, size_t cap);
 
 /* Up to SPL_SNAPPY_DATA bytes as a chunk of Snappy's framing format. Its length; `out` must have room for SPL_SNAPPY_ROOM. */
 enum { SPL_SNAPPY_DATA = 65536, SPL_SNAPPY_ROOM = 8 + 32 + 65536 + 65536 / 6 };

@@ -4,7 +4,7 @@
     offset 64 * (1 + i)   slot of worker i:  u32 accepting @0  u32 live @4  u32 inflight @8  u64 beat_ms @16
 
     behind the slots      a row for each worker: its own counters (u64 connections @0, subscriptions @16) in 192 bytes, then for
-                          each account a slot of counters: u32 connections @0, u32 subscriptions @4
+                          each account a slot of counters: u32 @0 to @12 of what there is now (connections, subscriptions, ...)
 
 The layout is that of csrc/shared.h. The supervisor reads the heartbeats and clears ``accepting``, ``live``, and what the dead
 had of connections and subscriptions (what they had counted stays counted); a page that it made starts as zeros. Times
@@ -59,8 +59,10 @@ class SharedPage:
         """Worker ``index`` is dead: it accepts nothing and holds no clients."""
         self._words[self._word(index)] = 0
         first = self._rows + self._row * index
-        for word in (*_GAUGES, *range(_STATS_BYTES // 8, self._row, SLOT_BYTES // 8)):
+        for word in _GAUGES:
             self._words[first + word] = 0
+        for slot in range(first + _STATS_BYTES // 8, first + self._row, SLOT_BYTES // 8):
+            self._words[slot] = self._words[slot + 1] = 0
 
     def close(self) -> None:
         """Give the memory and the descriptor back."""

@@ -11,7 +11,17 @@ RECORD_BYTES = 1 << 16  # how much one call tells of connections or subscription
 
 _STATS = [name for name, _ in ffi.typeof("struct spl_stats").fields]
 # Of an account: what is counted in the shared page, and what each worker counts of its own sublist.
-_SHARED_COUNTERS = ("conns", "subs", "in_msgs", "in_bytes", "out_msgs", "out_bytes", "slow_consumers")
+_SHARED_COUNTERS = (
+    "conns",
+    "subs",
+    "in_msgs",
+    "in_bytes",
+    "out_msgs",
+    "out_bytes",
+    "slow_consumers",
+    "shadows",
+    "asked",
+)
 _SUBLIST_COUNTERS = (
     "inserts",
     "removes",
@@ -20,6 +30,7 @@ _SUBLIST_COUNTERS = (
     "cache_entries",
     "max_fanout",
     "sum_fanout",
+    "own",
 )
 
 
@@ -67,6 +78,20 @@ class Counters:
         if lib.spl_account_get(self._handle, account, a) != 0:
             return None
         return {name: int(getattr(a, name)) for name in _SUBLIST_COUNTERS}
+
+    def answers(self, account: int) -> Iterator[bytes]:
+        """Answers that others wait for from this account, as `read_answers` takes them, step by step."""
+        query = ffi.new("struct spl_answers *", {"account": account})
+        room = RECORD_BYTES
+        buffer = ffi.new("char[]", room)
+        while not query.done:
+            before = query.bucket
+            size = lib.spl_answers(self._handle, query, buffer, room)
+            if not (size or query.done) and query.bucket == before:  # some that are larger than usual
+                room *= 2
+                buffer = ffi.new("char[]", room)
+                continue
+            yield bytes(ffi.buffer(buffer, size))
 
     def record(self, conn: int) -> tuple[int, bytes]:
         """A connection, also while CLOSED is being handled, as ``read_records`` takes it (empty: it is gone), and how many its

@@ -11,7 +11,8 @@ from broker.accounts.automatic import automatic_imports, system_exports
 from broker.accounts.names import system_account
 from broker.options import Options
 from broker.options.sections import AccountOptions, Export, Import, SubjectMapping
-from broker.options.sharing import matching_export, service_shape, stream_subject
+from broker.options.sharing import matching_export, service_shape, stream_shape
+from broker.options.transforms import numbered
 
 _RESPONSES: Final = {"single": "Singleton", "stream": "Streamed", "chunked": "Chunked"}
 
@@ -28,7 +29,9 @@ def sharing_fields(options: Options, name: str) -> dict[str, Any]:
         )
     account = configured.get(name, AccountOptions(name))
     mappings = [*account.mappings, *(options.mappings if name == "$G" else [])]
-    imports = [*account.imports, *automatic_imports(account, system)]
+    streams = [one for one in account.imports if one.kind == "stream"]
+    services = [one for one in account.imports if one.kind == "service"]
+    imports = [*streams, *services, *automatic_imports(account, system)]
     fields = {
         "mappings": {mapping.source: _mapping(mapping) for mapping in mappings},
         "exports": [_export(export) for export in account.exports],
@@ -48,7 +51,7 @@ def _mapping(mapping: SubjectMapping) -> list[dict[str, Any]]:
         ]
         rest = 100 - sum(weight for weight, _ in weights)
         if rest > 0 and all(subject != mapping.source for _, subject in weights):
-            weights.append((rest, mapping.source))
+            weights.append((rest, numbered(mapping.source)))
         upto = 0
         for weight, subject in sorted(weights, key=lambda one: one[0]):
             upto += weight
@@ -62,7 +65,7 @@ def _export(export: Export) -> dict[str, Any]:
         fields["response_type"] = _RESPONSES[export.response_type]
     if export.latency_subject:
         fields["service_latency"] = _latency(export)
-    if export.accounts is not None:
+    if export.accounts:
         fields["approved_accounts"] = list(export.accounts)
     return fields
 
@@ -78,7 +81,7 @@ def _import(found: Import, accounts: dict[str, AccountOptions]) -> dict[str, Any
         local = service_shape(found).local
         fields["to"] = local
     else:
-        local = stream_subject(found)
+        local = stream_shape(found).local
     fields |= {
         "local_subject": local,
         "type": found.kind,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from broker.accounts.names import account_names
 from broker.monitor.account_detail import sharing_fields
 from broker.monitor.asked import AccountStatzOptions, AccountzOptions
 from broker.monitor.encode import time_text
@@ -13,6 +12,10 @@ from broker.monitor.pace import each
 from broker.monitor.query import QueryError
 from broker.monitor.state import Server
 from broker.monitor.subsz import sublist_stats
+from broker.records import AnswerRecord, read_answers
+
+MAX_RESPONSES: Final = 10_000
+_SERVICE: Final = 2  # its name among nats-server's kinds of exports is not shown here, but its number
 
 
 async def accountz(server: Server, options: AccountzOptions) -> dict[str, Any]:
@@ -22,8 +25,8 @@ async def accountz(server: Server, options: AccountzOptions) -> dict[str, Any]:
     if server.system_account:
         fields["system_account"] = server.system_account
     if not name:
-        return {**fields, "accounts": account_names(server.options)}
-    if name not in account_names(server.options):
+        return {**fields, "accounts": server.accounts.names()}
+    if name not in server.accounts:
         raise QueryError(f"Account {name} does not exist")
     sums = await server.sublists(name)
     detail: dict[str, Any] = {"account_name": name, "update_time": time_text(server.loaded_ns)}
@@ -35,12 +38,43 @@ async def accountz(server: Server, options: AccountzOptions) -> dict[str, Any]:
         "jetstream_enabled": False,
         "leafnode_connections": 0,
         "client_connections": sums["conns"],
-        "subscriptions": sums["subs"],
+        "subscriptions": sums["held"],
         **sharing_fields(server.options, name),
         "name_tag": name,
         "sublist_stats": sublist_stats(sums),
     }
+    if responses := await _responses(server, name):
+        detail["responses"] = responses
     return {**fields, "account_detail": detail}
+
+
+async def _responses(server: Server, name: str) -> dict[str, dict[str, Any]]:
+    """The answers that other accounts wait for, by the subject on which they are expected here.
+
+    No more than ``MAX_RESPONSES``: an account whose services do not answer has them without end, and nobody reads all.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for index in server.questions.workers():
+        answers = await server.questions.ask_each({index: {"op": "waiting", "account": name}})
+        for part in (part for parts in answers.values() for part in parts):
+            if len(found) >= MAX_RESPONSES:
+                return found
+            records = await each(read_answers(part), lambda record: record)
+            found.update((record.name, _response(record)) for record in records[: MAX_RESPONSES - len(found)])
+    return found
+
+
+def _response(record: AnswerRecord) -> dict[str, Any]:
+    return {
+        "subject": record.reply,
+        "account": record.account,
+        "to": record.name,
+        "local_subject": record.name,
+        "type": _SERVICE,
+        "invalid": False,
+        "share": record.share,
+        "tracking": record.tracked,
+    }
 
 
 async def accstatz(server: Server, options: AccountStatzOptions) -> dict[str, Any]:
@@ -63,7 +97,7 @@ def account_stat(name: str, sums: Mapping[str, int]) -> dict[str, Any]:
         "conns": sums["conns"],
         "leafnodes": 0,
         "total_conns": sums["conns"],
-        "num_subscriptions": sums["subs"],
+        "num_subscriptions": sums["held"],
         "sent": _traffic(sums["out_msgs"], sums["out_bytes"]),
         "received": _traffic(sums["in_msgs"], sums["in_bytes"]),
         "slow_consumers": sums["slow_consumers"],

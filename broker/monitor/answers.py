@@ -5,6 +5,7 @@ sublists  account (empty: all)                             JSON objects: what is
 select    states sort account cid user want now_ns         total so far (8 bytes) | keys
 records   handles subs                                     records
 subs      account test offset limit                        total so far (8 bytes) | records
+waiting   account                                          records
 publish   account subject payload                          none
 
 To `facts` the worker has an answer when something happens (broker/system/facts.py).
@@ -61,6 +62,10 @@ def answer(core: Core, request: Request) -> Iterator[bytes]:
                     limit=request["limit"],
                 ):
                     yield TOTAL.pack(total) + records
+        case "waiting":
+            account = core.counters.account_id(request["account"])
+            if account is not None:
+                yield from core.counters.answers(account)
 
 
 def _encode(text: str) -> bytes:

@@ -13,10 +13,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from broker.accounts.names import account_names, system_account
+from broker.accounts.names import system_account
 from broker.core import Core
 from broker.launch import Launch
 from broker.mesh.collect import Questions
+from broker.monitor.counted import Counted, add_sublists
 from broker.monitor.encode import time_text
 from broker.monitor.usage import Usage, usage_of
 from broker.options import Options
@@ -71,6 +72,7 @@ class Server:
         self._index = launch.index
         self.pid = launch.server_pid  # the supervisor's
         self._core = core
+        self._counted = Counted(core, launch.options)
         self._met = False
         self._usages: dict[int, tuple[float, Usage, float]] = {}  # pid: when, what, percent
         self._used_at = 0.0
@@ -102,30 +104,34 @@ class Server:
             sums.update(self._core.counters.stats(index))
         return sums
 
+    @property
+    def accounts(self) -> Counted:
+        """What is counted of the accounts that there are now."""
+        if self._counted.options is not self.options:
+            self._counted = Counted(self._core, self.options)
+        return self._counted
+
     def all_counted(self) -> dict[str, Counter[str]]:
         """What has been counted of every account, by name."""
-        return {
-            name: Counter(self._core.counters.account_total(place))
-            for place, name in enumerate(account_names(self.options))
-        }
+        accounts = self.accounts
+        return {name: accounts.of(name) for name in accounts.names()}
 
     def counted(self, name: str) -> Counter[str] | None:
         """What has been counted of one account; None: there is none of this name."""
-        names = account_names(self.options)
-        return Counter(self._core.counters.account_total(names.index(name))) if name in names else None
+        accounts = self.accounts
+        return accounts.of(name) if name in accounts else None
 
     async def sublists(self, name: str = "") -> Counter[str]:
         """What has been counted of the sublists of one account, or of all, and of these accounts."""
         sums: Counter[str] = Counter()
-        accounts = [self.counted(name)] if name else self.all_counted().values()
-        for counted in filter(None, accounts):
-            sums.update(counted)
+        accounts = self.accounts
+        for one in accounts.names() if not name else [name] if name in accounts else []:
+            counted = accounts.of(one)
+            accounts.add_sublist(one, counted)
+            add_sublists(sums, counted)
         for parts in (await self.questions.ask({"op": "sublists", "account": name})).values():
             for part in parts:
-                counted = json.loads(part)
-                most = max(sums["max_fanout"], counted["max_fanout"])
-                sums.update(counted)
-                sums["max_fanout"] = most
+                add_sublists(sums, json.loads(part))
         return sums
 
     @property

@@ -14,7 +14,7 @@ from broker.monitor.state import Server
 from broker.records import SubRecord, read_subs
 
 _STATS: Final = {
-    "num_subscriptions": "subs",
+    "num_subscriptions": "held",
     "num_cache": "cache_entries",
     "num_inserts": "inserts",
     "num_removes": "removes",

@@ -264,6 +264,62 @@ static void without_memory(void)
     CHECK(alloc_failures() - before > 30);
 }
 
+/* What monitoring is told: answers that are waited for, in pieces, and what a sublist holds. */
+static void are_shown(void)
+{
+    enum { ASKED = 600 };
+    struct core *k = three_accounts();
+    k->accounts[1]->services->exports->threshold = DEFAULT_THRESHOLD;
+    struct spl_account_info before, info;
+    spl_account_get(k, 1, &before);
+    CHECK(before.own > 0 && before.subs == 0 && before.shadows == 0 && before.inserts == 0);
+    struct pair exp = open_in(k, 0), imp = open_in(k, 2);
+    pair_say(&exp, "SUB q 1\r\n");
+    pair_say(&imp, "SUB in.> 1\r\nSUB box.* 9\r\n");
+    spl_account_get(k, 0, &info);
+    CHECK(info.subs == 1 && info.shadows > 0 && info.inserts == info.subs + info.shadows);
+    char line[64];
+    for (int i = 0; i < ASKED; i++) {
+        snprintf(line, sizeof line, "PUB ask box.%d 0\r\n\r\n", i);
+        pair_say(&imp, line);
+        exp.nheard = 0;
+        pair_listen(&exp);
+    }
+    spl_account_get(k, 1, &info);
+    CHECK(!before.asked && info.asked && info.own == before.own);
+    static char buf[1 << 12];
+    for (uint32_t account = 0; account < 3; account++) {
+        struct spl_answers q = {.account = account};
+        static bool seen[ASKED];
+        uint32_t found = 0, steps = 0;
+        memset(seen, 0, sizeof seen);
+        while (!q.done && steps++ < 10000) {
+            size_t n = spl_answers(k, &q, buf, sizeof buf);
+            for (size_t at = 0; at < n;) {
+                struct spl_answer_record r;
+                memcpy(&r, buf + at, sizeof r);
+                const char *name = buf + at + sizeof r, *reply = name + r.name_len;
+                CHECK(r.kind == SPL_RECORD_ANSWER && memcmp(name, "_R_.", 4) == 0);
+                CHECK(r.account_len == 3 && at + r.size <= n);
+                if (account == 1) seen[atoi(reply + 4)] = memcmp(reply, "box.", 4) == 0;
+                at += r.size;
+                found++;
+            }
+        }
+        CHECK_EQ(found, account == 2 ? 0 : ASKED); /* every request crosses two accounts */
+        for (int i = 0; account == 1 && i < ASKED; i++) CHECK(seen[i]);
+        CHECK(account == 2 || steps > 5);
+    }
+    struct spl_answers q = {.account = 0};
+    size_t n;
+    uint32_t bucket;
+    do bucket = q.bucket, n = spl_answers(k, &q, buf, 8);
+    while (q.bucket != bucket && !q.done);
+    CHECK(n == 0 && !q.done); /* no room for a single one */
+    pair_close(&exp), pair_close(&imp);
+    spl_free(k);
+}
+
 int main(void)
 {
     steps();
@@ -271,6 +327,7 @@ int main(void)
     mapped_again();
     a_dialog();
     too_many_to_wait_for();
+    are_shown();
     without_memory();
     return check_report();
 }

@@ -32,8 +32,8 @@ PATHS: Final = (
     "/jsz",
     "/healthz",
 )
-# Of nats-server's, those that we cannot have: which commit it was built of; flags of JetStream; the implicit imports of the
-# system account's services, which are not there yet.
+# Of nats-server's, those that we cannot have: which commit it was built of; flags of JetStream. Imports have a chance order
+# there: test_monitoring_accounts.py compares them.
 WITHOUT: Final = {"/varz": {"git_commit", "feature_flags"}, "/accountz?acc=$G": {"account_detail.imports"}}
 
 

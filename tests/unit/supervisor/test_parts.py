@@ -63,13 +63,14 @@ def test_shared_page() -> None:
         assert page.beat_ms(2) == 1 << 40
         assert page.beat_ms(1) == 0
         for worker in range(3):
-            numbers = struct.pack("=24Q", *range(1, 25)) + struct.pack("=IIQQQQQ16x", *range(1, 8)) * 2
+            numbers = struct.pack("=24Q", *range(1, 25)) + struct.pack("=IIIIQQQQQ8x", *range(1, 10)) * 2
             os.pwrite(page.descriptor, numbers, 64 * 4 + worker * row)
         page.clear(2)
         assert os.pread(page.descriptor, 24, 64 * 3) == struct.pack("=IIIIQ", 0, 0, 5, 0, 1 << 40)
         # It has no connections and no subscriptions, but whatever was counted stays.
         left = (
-            struct.pack("=24Q", 0, 2, 0, *range(4, 25)) + struct.pack("=IIQQQQQ16x", 0, 0, *range(3, 8)) * 2
+            struct.pack("=24Q", 0, 2, 0, *range(4, 25))
+            + struct.pack("=IIIIQQQQQ8x", 0, 0, 0, 0, *range(5, 10)) * 2
         )
         assert os.pread(page.descriptor, row, 64 * 4 + 2 * row) == left
         assert os.pread(page.descriptor, row, 64 * 4 + row) == numbers
