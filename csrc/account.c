@@ -1,5 +1,6 @@
 /* Accounts and their clients: binding, and the limits that hold for all connections of an account on all workers. */
 #include "core.h"
+#include "rewrite.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -109,6 +110,7 @@ static int keep(char **at, uint32_t *len, const char *text, size_t n)
 int spl_account_label(spl_core *k, int account, const char *json, size_t len)
 {
     struct account *a = account_get(k, (uint32_t)account);
+    rewrite_forget_asker(k);
     return a ? keep(&a->label, &a->label_len, json, len) : -1;
 }
 
@@ -117,12 +119,18 @@ void spl_system_account(spl_core *k, int account)
     struct account *a = account_get(k, (uint32_t)account);
     k->system_account = a ? account : -1;
     if (a && k->cfg.gateway) sublist_track(a->subs, true);
+    rewrite_forget_asker(k);
 }
 
-int spl_where(spl_core *k, const char *json, size_t len) { return keep(&k->where, &k->where_len, json, len); }
+int spl_where(spl_core *k, const char *json, size_t len)
+{
+    rewrite_forget_asker(k);
+    return keep(&k->where, &k->where_len, json, len);
+}
 
 int spl_conn_identity(spl_core *k, uint64_t handle, const char *json, size_t len)
 {
     struct conn *c = conn_by_handle(k, handle);
+    rewrite_forget_asker(k);
     return c ? keep(&c->identity, &c->identity_len, json, len) : -1;
 }

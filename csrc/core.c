@@ -2,6 +2,7 @@
 #include "core.h"
 #include "import.h"
 #include "internal.h"
+#include "rewrite.h"
 #include "service.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -99,6 +100,7 @@ void spl_free(spl_core *k)
     for (uint32_t i = 0; i < k->nperms; i++) permissions_release(k->perms[i]);
     permissions_release(k->no_auth_perms);
     imports_forget_shown(k);
+    rewrite_forget_asker(k);
     free(k->special);
     free(k->where);
     mesh_free(k);

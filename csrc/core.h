@@ -192,6 +192,13 @@ struct control {
     char data[];
 };
 
+/* What one subject met when it was last asked for. */
+struct recent {
+    const struct match *match;
+    uint64_t generation;
+    uint32_t serial;
+};
+
 /* A message on its way, as delivery wants it. The frame is
  *   "MSG " | subject " " | sid " " | tail, where tail = [reply " "] size CRLF payload CRLF
  * In canonical input the tail stands ready in the read buffer; otherwise head was rebuilt and body follows it. */
@@ -240,10 +247,11 @@ struct core {
     int64_t system_account;
     char *where; /* the server as clients' services see it: JSON */
     uint32_t where_len;
-    struct shown *shown;    /* import.c: the last subject of a stream import */
-    uint32_t stall_ms;      /* set by delivery: the producer being served should pause this long */
-    struct peer *full_peer; /* set by delivery: the producer must wait for this peer */
-    bool full_owner;        /* set by delivery: the producer must wait until the owner has drained a fed connection */
+    struct shown *shown;           /* import.c: the last subject of a stream import */
+    struct last_asker *last_asker; /* rewrite.c: of whom a service was told last */
+    uint32_t stall_ms;             /* set by delivery: the producer being served should pause this long */
+    struct peer *full_peer;        /* set by delivery: the producer must wait for this peer */
+    bool full_owner; /* set by delivery: the producer must wait until the owner has drained a fed connection */
     struct conn *fed_input, *fed_input_last, *fed_output, *waiting_owner; /* input: first come, first served */
     struct spl_event *events, *told; /* those that the next turn reports, and those that the last one did */
     uint32_t nevents, cap_events, cap_told;
@@ -383,6 +391,7 @@ void client_pongs(struct core *k, struct conn *c); /* pong_at has come */
 /* deliver.c */
 void deliver_publish(struct core *k, struct conn *c, struct message *m);
 bool deliver_message(struct core *k, struct message *m); /* within m->acc, to all; whether anybody got it */
+bool deliver_again(struct core *k, struct message *m, struct recent *last); /* the same, if subjects repeat */
 void deliver_from_peer(struct core *k, struct message *m, const char *queues, uint32_t nqueues, bool queue_only,
                        uint64_t tried);
 

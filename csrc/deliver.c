@@ -265,6 +265,21 @@ bool deliver_message(struct core *k, struct message *m)
     return r && deliver_all(k, r, m);
 }
 
+bool deliver_again(struct core *k, struct message *m, struct recent *last)
+{
+    const struct match *r = last->match;
+    uint64_t generation = *m->acc->generation;
+    if (!r || r->serial != last->serial || r->subject_len != m->subject_len ||
+        !bytes_same(r->subject, m->subject, m->subject_len) ||
+        (generation != last->generation && !sublist_match_current(m->acc->subs, r, last->serial))) {
+        r = last->match = sublist_match(m->acc->subs, m->subject, m->subject_len);
+        if (!r) return false;
+        last->serial = r->serial;
+    }
+    last->generation = generation;
+    return deliver_all(k, r, m);
+}
+
 /* ---- what a client may not publish ---- */
 
 static bool starts(const char *s, size_t n, const char *with)

@@ -5,27 +5,35 @@
  */
 #include "rewrite.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <time.h>
 
 static const char NAME[] = "Nats-Request-Info";
 #define NAME_LEN (sizeof NAME - 1)
+static const char VERSION[] = "NATS/1.0\r\n";
+#define VERSION_LEN (sizeof VERSION - 1)
 
 /* Where the headers are: behind the line if they were rewritten before, else at the start of the payload. */
 const char *message_headers(const struct message *m) { return m->line_len ? m->head + m->line_len : m->payload; }
 
 static size_t data_len(const struct message *m) { return m->total - (m->with_headers ? m->hdr_len : 0); }
 
-static void line(struct text *out, const struct message *m, const char *reply, size_t n)
+struct size {
+    bool with_headers;
+    size_t headers, total;
+};
+
+static void line(struct text *out, struct size size, const char *reply, size_t n)
 {
     text_add(out, reply, n);
     if (n) text_add(out, " ", 1);
-    if (m->with_headers) {
-        text_number(out, m->hdr_len);
+    if (size.with_headers) {
+        text_number(out, size.headers);
         text_add(out, " ", 1);
     }
-    text_number(out, m->total);
+    text_number(out, size.total);
     text_add(out, "\r\n", 2);
 }
 
@@ -107,17 +115,18 @@ static void connection(struct text *out, const struct conn *c)
     add(out, ",");
 }
 
-static inline void info(struct text *out, const char *before, const struct core *k, const struct conn *c,
-                        const struct account *via, bool share, bool where, const char *behind)
+static void info(struct text *out, const char *before, const struct core *k, const struct asker *who,
+                 const char *behind)
 {
+    const struct conn *c = who->client;
+    bool share = who->tell == TELL_ALL && c->cid;
     add(out, before);
-    share = share && c->cid;
     if (share) connection(out, c);
     add(out, "\"acc\":");
-    text_add(out, c->acc->label, c->acc->label_len);
-    if (via) {
+    text_add(out, who->acc->label, who->acc->label_len);
+    if (who->via) {
         add(out, ",\"svc\":");
-        text_add(out, via->label, via->label_len);
+        text_add(out, who->via->label, who->via->label_len);
     }
     if (share && c->identity_len)
         text_add(out, c->identity, c->identity_len); /* nothing of one that never said CONNECT */
@@ -125,14 +134,54 @@ static inline void info(struct text *out, const char *before, const struct core 
         add(out, ",\"rtt\":");
         text_number(out, c->rtt_ns);
     }
-    if (share || where) text_add(out, k->where, k->where_len);
+    if (share || who->tell == TELL_SERVER) text_add(out, k->where, k->where_len);
     if (share) add(out, ",\"kind\":\"Client\",\"client_type\":\"nats\"");
     add(out, behind);
 }
 
 void client_info(struct text *out, const struct core *k, const struct conn *c, bool share)
 {
-    info(out, "{", k, c, NULL, share, false, "}");
+    struct asker who = {.client = c, .acc = c->acc, .tell = share ? TELL_ALL : TELL_ACCOUNT};
+    info(out, "{", k, &who, "}");
+}
+
+/* The header about the client that asked last: one who asks once asks again. */
+struct last_asker {
+    struct asker who;
+    uint64_t handle, rtt_ns;
+    struct text text;
+};
+
+void rewrite_forget_asker(struct core *k)
+{
+    if (!k->last_asker) return;
+    text_free(&k->last_asker->text);
+    free(k->last_asker);
+    k->last_asker = NULL;
+}
+
+static bool is_same(const struct last_asker *l, const struct asker *who)
+{
+    return l->who.client == who->client && l->handle == conn_handle(who->client) && l->rtt_ns == who->client->rtt_ns &&
+           l->who.acc == who->acc && l->who.via == who->via && l->who.tell == who->tell;
+}
+
+/* NULL: out of memory. */
+static const struct text *info_of(struct core *k, const struct asker *who)
+{
+    struct last_asker *l = k->last_asker;
+    if (l && is_same(l, who)) return &l->text;
+    if (!l) {
+        l = k->last_asker = malloc(sizeof *l);
+        if (!l) return NULL;
+        text_init(&l->text);
+    }
+    l->who = *who, l->handle = conn_handle(who->client), l->rtt_ns = who->client->rtt_ns;
+    text_set(&l->text, "", 0);
+    info(&l->text, "Nats-Request-Info: {", k, who, "}\r\n\r\n");
+    if (!l->text.failed) return &l->text;
+    rewrite_forget_asker(k);
+    return NULL;
 }
 
 static bool point(struct message *m, const struct text *head, size_t line_len, size_t reply_len)
@@ -149,32 +198,31 @@ static bool point(struct message *m, const struct text *head, size_t line_len, s
     return true;
 }
 
-bool rewrite_request(struct core *k, struct message *m, const char *reply, size_t n, const struct account *via,
-                     bool share, bool where, struct text *head)
+bool rewrite_request(struct core *k, struct message *m, const char *reply, size_t n, const struct asker *who,
+                     struct text *head)
 {
     if (!k->cfg.headers) return rewrite_reply(m, reply, n, head);
-    struct text headers;
-    text_init(&headers);
-    if (m->with_headers)
-        copy_headers(&headers, message_headers(m), m->hdr_len);
-    else
-        add(&headers, "NATS/1.0\r\n");
-    info(&headers, "Nats-Request-Info: {", k, m->from, via, share, where, "}\r\n\r\n");
-    size_t data = data_len(m);
-    struct message sized = {.with_headers = true, .hdr_len = (uint32_t)headers.len, .total = headers.len + data};
-    line(head, &sized, reply, n);
+    const struct text *about = info_of(k, who);
+    if (!about) return false;
+    struct text own;
+    text_init(&own);
+    if (m->with_headers) copy_headers(&own, message_headers(m), m->hdr_len);
+    size_t before = m->with_headers ? own.len : VERSION_LEN;
+    size_t headers = before + about->len, total = headers + data_len(m);
+    line(head, (struct size){true, headers, total}, reply, n);
     size_t line_len = head->len;
-    text_add(head, headers.p, headers.len);
-    head->failed |= headers.failed;
-    text_free(&headers);
+    text_add(head, m->with_headers ? own.p : VERSION, before);
+    text_add(head, about->p, about->len);
+    head->failed |= own.failed;
+    text_free(&own);
     if (!point(m, head, line_len, n)) return false;
-    m->with_headers = true, m->hdr_len = sized.hdr_len, m->total = sized.total;
+    m->with_headers = true, m->hdr_len = (uint32_t)headers, m->total = total;
     return true;
 }
 
 bool rewrite_reply(struct message *m, const char *reply, size_t n, struct text *head)
 {
-    line(head, m, reply, n);
+    line(head, (struct size){m->with_headers, m->hdr_len, m->total}, reply, n);
     size_t line_len = head->len;
     if (m->with_headers) text_add(head, message_headers(m), m->hdr_len);
     return point(m, head, line_len, n);

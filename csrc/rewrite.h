@@ -7,13 +7,20 @@
 #define SPLINE_REWRITE_H
 #include "core.h"
 
-/* A request: with the header that says who asks. `via`: the account that asks on somebody's behalf; `share`: with all that is
- * known of the client; `where`: of that, only its server. */
-bool rewrite_request(struct core *k, struct message *m, const char *reply, size_t n, const struct account *via,
-                     bool share, bool where, struct text *head);
+struct asker { /* of whom a service is told */
+    const struct conn *client;
+    const struct account *acc, *via; /* the client's; the one that asks on its behalf, NULL: none */
+    enum { TELL_ACCOUNT, TELL_SERVER, TELL_ALL } tell;
+};
+
+/* A request: with the header that says who asks. */
+bool rewrite_request(struct core *k, struct message *m, const char *reply, size_t n, const struct asker *who,
+                     struct text *head);
 /* The same of a client by itself, as JSON. */
 void client_info(struct text *out, const struct core *k, const struct conn *c, bool share);
 /* Where a message's headers are. */
 const char *message_headers(const struct message *m);
 bool rewrite_reply(struct message *m, const char *reply, size_t n, struct text *head);
+/* What is told of clients has changed, or the core goes. */
+void rewrite_forget_asker(struct core *k);
 #endif

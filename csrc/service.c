@@ -16,6 +16,7 @@ struct service_import {
     struct service_export *by;
     struct transform *target; /* NULL: the subject is the same */
     bool share;
+    struct recent met; /* by the last request */
 };
 
 /* ---- set-up ---- */
@@ -122,45 +123,52 @@ static bool may_pass(const struct service_import *i, const struct hop *way)
     return true;
 }
 
-/* The exporter's subject of a request, after the exporter's own mappings. */
-static void target(struct core *k, const struct service_import *i, const struct message *m, struct text *out)
+static void show_subject(struct message *m, const struct text *subject)
 {
-    struct text plain;
-    text_init(&plain);
-    if (i->target)
-        transform_apply(i->target, m->subject, m->subject_len, 0, &plain);
-    else
-        text_add(&plain, m->subject, m->subject_len);
+    m->subject = subject->p, m->subject_len = (uint32_t)subject->len;
+}
+
+/* The exporter's subject of a request, after the exporter's own mappings: in one of these texts unless it is the same. */
+static bool retarget(struct core *k, const struct service_import *i, struct message *m, struct text *plain,
+                     struct text *mapped)
+{
+    if (i->target) {
+        transform_apply(i->target, m->subject, m->subject_len, 0, plain);
+        show_subject(m, plain);
+    }
     struct mappings *mappings = i->by->acc->mappings;
-    if (!mappings || plain.failed || !mappings_apply(mappings, plain.p, plain.len, random_next(k), out))
-        text_add(out, plain.p, plain.len);
-    out->failed |= plain.failed;
-    text_free(&plain);
+    if (mappings && !plain->failed && mappings_apply(mappings, m->subject, m->subject_len, random_next(k), mapped))
+        show_subject(m, mapped);
+    return !plain->failed && !mapped->failed && plain->len <= UINT32_MAX && mapped->len <= UINT32_MAX;
 }
 
 /* Publish it there. `keep` is the text of the reply that the responder is to use. */
-static bool forward(struct core *k, const struct service_import *i, const struct message *m, const struct answer *a)
+static bool forward(struct core *k, struct service_import *i, const struct message *m, const struct answer *a)
 {
     struct account *there = i->by->acc;
     struct hop hop = {.by = i->by, .before = m->way, .share = m->way ? m->way->share : i->share};
-    bool where = !hop.share && (i->share || (int64_t)there->id == k->system_account);
-    struct text subject, head;
-    text_init(&subject);
+    struct asker who = {.client = m->from,
+                        .acc = m->from->acc,
+                        .via = m->way ? i->importer : NULL,
+                        .tell = hop.share                                             ? TELL_ALL
+                                : i->share || (int64_t)there->id == k->system_account ? TELL_SERVER
+                                                                                      : TELL_ACCOUNT};
+    struct text plain, mapped, head;
+    text_init(&plain);
+    text_init(&mapped);
     text_init(&head);
-    target(k, i, m, &subject);
     struct message n = *m;
     n.acc = there, n.way = &hop;
-    n.subject = subject.p, n.subject_len = (uint32_t)subject.len;
-    const struct account *via = m->way ? i->importer : NULL;
-    bool done = !subject.failed && subject.len <= UINT32_MAX &&
-                rewrite_request(k, &n, a ? a->text : "", a ? a->name_len : 0, via, hop.share, where, &head) &&
-                deliver_message(k, &n);
-    text_free(&subject);
+    bool done = retarget(k, i, &n, &plain, &mapped) &&
+                rewrite_request(k, &n, a ? a->text : "", a ? a->name_len : 0, &who, &head) &&
+                deliver_again(k, &n, &i->met);
+    text_free(&plain);
+    text_free(&mapped);
     text_free(&head);
     return done;
 }
 
-static bool request(struct core *k, const struct service_import *i, const struct message *m)
+static bool request(struct core *k, struct service_import *i, const struct message *m)
 {
     if (!m->from || !may_pass(i, m->way)) return false; /* from a peer: it was resolved there */
     if (++k->crossings > MAX_CROSSINGS) return false;
@@ -228,5 +236,5 @@ bool service_deliver(struct core *k, struct sub *s, const struct message *m)
 {
     if (!m->way) k->crossings = 0;
     if (s->special & SUB_RESPONSE) return answer(k, m);
-    return request(k, (const struct service_import *)s, m);
+    return request(k, (struct service_import *)s, m);
 }

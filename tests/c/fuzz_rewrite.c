@@ -79,10 +79,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
                         .hdr_len = (uint32_t)headers,
                         .total = all,
                         .with_headers = headers > 0};
+    struct asker who = {.client = f.c, .acc = f.c->acc};
     struct text heads[3];
     for (unsigned i = 0; i < hops; i++) {
         text_init(&heads[i]);
-        if (!rewrite_request(f.k, &m, "_R_.x", 5, NULL, false, false, &heads[i])) abort();
+        if (!rewrite_request(f.k, &m, "_R_.x", 5, &who, &heads[i])) abort();
         check_frame(&m, body + headers, all - headers);
     }
     struct text back;

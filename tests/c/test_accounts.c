@@ -234,6 +234,51 @@ static void too_many_to_wait_for(void)
     spl_free(k);
 }
 
+static bool is_told(struct pair *service, struct pair *client, const char *ask, const char *expected)
+{
+    pair_say(client, ask);
+    pair_listen(service);
+    char line[256];
+    int n = snprintf(line, sizeof line, "\r\nNats-Request-Info: {%s}\r\n", expected);
+    bool told = memmem(service->heard, service->nheard, line, (size_t)n) != NULL;
+    if (!told) printf("not %s: %.*s\n", expected, (int)service->nheard, service->heard);
+    service->nheard = 0;
+    return told;
+}
+
+static int identify(struct pair *p, const char *json) { return spl_conn_identity(p->k, p->handle, json, strlen(json)); }
+
+/* What is remembered of the last who asked is never told of another one, nor after it has changed. */
+static void who_asks(void)
+{
+    static const char hop[] = "PUB hop 0\r\n\r\n", ask[] = "PUB ask 0\r\n\r\n";
+#define FAR(user, server)                                                                                              \
+    "\"start\":\"2026-10-25T12:34:56.12Z\",\"id\":42,\"acc\":\"IMP\",\"svc\":\"MID\"" user ",\"rtt\":7" server         \
+    ",\"kind\":\"Client\",\"client_type\":\"nats\""
+    struct core *k = three_accounts();
+    struct pair exp = open_in(k, 0), one = open_in(k, 1), two = open_in(k, 1), far = open_in(k, 2);
+    pair_say(&exp, "SUB q 1\r\n");
+    for (int i = 0; i < 2; i++) {
+        CHECK(is_told(&exp, &one, hop, "\"acc\":\"MID\",\"rtt\":7"));
+        pair_conn(&one)->rtt_ns = 5;
+        CHECK(is_told(&exp, &one, hop, "\"acc\":\"MID\",\"rtt\":5"));
+        CHECK(is_told(&exp, &two, hop, "\"acc\":\"MID\",\"rtt\":7"));
+        CHECK(identify(&far, ",\"user\":\"a\"") == 0);
+        CHECK(is_told(&exp, &far, ask, FAR(",\"user\":\"a\"", "")));
+        CHECK(is_told(&exp, &far, ask, FAR(",\"user\":\"a\"", "")));
+        CHECK(identify(&far, ",\"user\":\"b\"") == 0);
+        CHECK(is_told(&exp, &far, ask, FAR(",\"user\":\"b\"", "")));
+        CHECK(spl_where(k, ",\"server\":\"s\"", 13) == 0);
+        CHECK(is_told(&exp, &far, ask, FAR(",\"user\":\"b\"", ",\"server\":\"s\"")));
+        CHECK(spl_where(k, "", 0) == 0);
+        CHECK(is_told(&exp, &one, "HPUB hop 17 17\r\nNATS/1.0\r\nA:b\r\n\r\n\r\n", "\"acc\":\"MID\",\"rtt\":5"));
+        pair_conn(&one)->rtt_ns = 7;
+    }
+#undef FAR
+    pair_close(&exp), pair_close(&one), pair_close(&two), pair_close(&far);
+    spl_free(k);
+}
+
 static void say_if_there(struct pair *p, const char *text)
 {
     if (pair_conn(p)) pair_say(p, text);
@@ -328,6 +373,7 @@ int main(void)
     a_dialog();
     too_many_to_wait_for();
     are_shown();
+    who_asks();
     without_memory();
     return check_report();
 }
