@@ -4,8 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define USUAL_TEXT (ANSWER_NAME_MAX + 64) /* bytes; answers whose name and reply are not longer are used again */
+#define SPARE_MAX 1024
+
 struct answers {
-    uint32_t count, mask;
+    uint32_t count, mask, nspare;
+    struct answer *spare;
     struct answer **by_name, **by_reply;
     struct service_export *due; /* exports with answers outstanding */
 };
@@ -24,6 +28,19 @@ static uint32_t reply_hash(const struct account *requester, const char *s, size_
 
 /* ---- tables ---- */
 
+static void reply_in(struct answer *a, struct answer **bucket)
+{
+    a->next_reply = *bucket, a->reply_at = bucket;
+    if (*bucket) (*bucket)->reply_at = &a->next_reply;
+    *bucket = a;
+}
+
+static void reply_out(struct answer *a)
+{
+    *a->reply_at = a->next_reply;
+    if (a->next_reply) a->next_reply->reply_at = a->reply_at;
+}
+
 static bool grow(struct core *k)
 {
     struct answers *t = k->answers;
@@ -40,7 +57,7 @@ static bool grow(struct core *k)
         for (struct answer *a = t->by_name[i], *next; a; a = next) {
             next = a->next_name;
             a->next_name = name[a->name_hash & (n - 1)], name[a->name_hash & (n - 1)] = a;
-            a->next_reply = reply[a->reply_hash & (n - 1)], reply[a->reply_hash & (n - 1)] = a;
+            reply_in(a, &reply[a->reply_hash & (n - 1)]);
         }
     }
     free(t->by_name);
@@ -113,14 +130,34 @@ void service_expire(struct core *k)
 
 /* ---- life ---- */
 
+static struct answer *answer_new(struct answers *t, size_t text_len)
+{
+    struct answer *a = t->spare;
+    if (text_len > USUAL_TEXT || !a) return malloc(sizeof *a + (text_len > USUAL_TEXT ? text_len : USUAL_TEXT));
+    t->spare = a->next_name;
+    t->nspare--;
+    return a;
+}
+
+static void answer_free(struct answers *t, struct answer *a)
+{
+    if (a->name_len + (size_t)a->reply_len > USUAL_TEXT || t->nspare == SPARE_MAX) {
+        free(a);
+        return;
+    }
+    a->next_name = t->spare, t->spare = a;
+    t->nspare++;
+}
+
 struct answer *answer_expect(struct core *k, struct service_export *by, struct account *requester, const char *reply,
                              size_t n, bool streamed, struct measure *measure)
 {
     struct services *s = requester->services;
-    size_t name_len = measure ? ANSWER_NAME_MAX : ANSWER_NAME, own = sizeof(struct answer) + name_len + n;
-    size_t bytes = own + (measure ? latency_bytes(measure) : 0);
+    size_t name_len = measure ? ANSWER_NAME_MAX : ANSWER_NAME, text_len = name_len + n;
+    size_t bytes = sizeof(struct answer) + (text_len > USUAL_TEXT ? text_len : USUAL_TEXT);
+    if (measure) bytes += latency_bytes(measure);
     while (s->own_oldest && s->own_bytes + bytes > ANSWERS_ROOM) answer_drop(k, s->own_oldest, 504);
-    struct answer *a = grow(k) && n <= UINT32_MAX ? malloc(own) : NULL;
+    struct answer *a = grow(k) && n <= UINT32_MAX ? answer_new(k->answers, text_len) : NULL;
     if (!a) return NULL;
     struct answers *t = k->answers;
     a->by = by, a->requester = requester, a->streamed = streamed, a->measure = measure, a->bytes = bytes;
@@ -134,9 +171,9 @@ struct answer *answer_expect(struct core *k, struct service_export *by, struct a
     memcpy(a->text + name_len, reply, n);
     a->name_hash = hash32(a->text, name_len);
     a->reply_hash = reply_hash(requester, reply, n);
-    struct answer **name = &t->by_name[a->name_hash & t->mask], **same = &t->by_reply[a->reply_hash & t->mask];
+    struct answer **name = &t->by_name[a->name_hash & t->mask];
     a->next_name = *name, *name = a;
-    a->next_reply = *same, *same = a;
+    reply_in(a, &t->by_reply[a->reply_hash & t->mask]);
     a->previous_own = NULL, a->next_own = s->own;
     *(s->own ? &s->own->previous_own : &s->own_oldest) = a;
     s->own = a;
@@ -163,9 +200,7 @@ void answer_drop(struct core *k, struct answer *a, uint32_t status)
         struct answer **at = &t->by_name[a->name_hash & t->mask];
         while (*at != a) at = &(*at)->next_name;
         *at = a->next_name;
-        at = &t->by_reply[a->reply_hash & t->mask];
-        while (*at != a) at = &(*at)->next_reply;
-        *at = a->next_reply;
+        reply_out(a);
         struct services *s = a->requester->services;
         *(a->previous_own ? &a->previous_own->next_own : &s->own) = a->next_own;
         *(a->next_own ? &a->next_own->previous_own : &s->own_oldest) = a->previous_own;
@@ -176,7 +211,7 @@ void answer_drop(struct core *k, struct answer *a, uint32_t status)
         struct answer *next = waits_for(t, a->by->acc, a->text, a->name_len);
         if (next && next->measure) next = NULL; /* how long its own responder takes is asked for all the same */
         if (a->measure) latency_end(k, a->by->acc, a->by->tracker, a->measure, status, NULL);
-        free(a);
+        answer_free(t, a);
         a = next;
     }
 }
@@ -213,6 +248,7 @@ void answers_free(struct core *k)
     if (!t) return;
     for (uint32_t i = 0; t->by_name && i <= t->mask; i++)
         for (struct answer *a = t->by_name[i], *next; a; a = next) next = a->next_name, free(a->measure), free(a);
+    for (struct answer *a = t->spare, *next; a; a = next) next = a->next_name, free(a);
     free(t->by_name);
     free(t->by_reply);
     free(t);

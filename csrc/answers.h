@@ -20,6 +20,7 @@
 
 struct answer {
     struct answer *next_name, *next_reply;  /* in their buckets */
+    struct answer **reply_at;               /* what points to it there: many may wait for one reply subject */
     struct answer *older, *younger;         /* in the export */
     struct answer *previous_own, *next_own; /* of the requester */
     struct service_export *by;

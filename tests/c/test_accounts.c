@@ -234,6 +234,53 @@ static void too_many_to_wait_for(void)
     spl_free(k);
 }
 
+static int waiting(const struct core *k, int account)
+{
+    int n = 0;
+    for (const struct answer *a = k->accounts[account]->services->own; a; a = a->next_own) n++;
+    return n;
+}
+
+/* Many requests wait for answers on one subject, others each on their own; answered in any order, the others go on waiting. */
+static void many_wait(void)
+{
+    struct core *k = three_accounts();
+    struct pair exp = open_in(k, 0), mid = open_in(k, 1);
+    char replies[400][18], line[256], lengthy[100];
+    memset(lengthy, 'x', sizeof lengthy);
+    pair_say(&exp, "SUB q 1\r\n");
+    pair_say(&mid, "SUB box 1\r\nSUB own.> 2\r\n");
+    for (int i = 0; i < 400; i++) {
+        if (i % 2)
+            snprintf(line, sizeof line, "PUB hop own.%d.%.*s 0\r\n\r\n", i, i % 100, lengthy);
+        else
+            snprintf(line, sizeof line, "PUB hop box 0\r\n\r\n");
+        pair_say(&mid, line);
+        reply_of(&exp, replies[i]);
+        CHECK(replies[i][0]);
+    }
+    CHECK(waiting(k, 1) == 400);
+    for (int i = 0; i < 300; i++) { /* 7 and 400 have no common factor: every number once */
+        snprintf(line, sizeof line, "PUB %s 1\r\nx\r\n", replies[i * 7 % 400]);
+        pair_say(&exp, line);
+        pair_say(&exp, line); /* the second is one too many */
+        pair_listen(&mid);
+    }
+    static const char box[] = "MSG box 1 1\r\nx\r\n";
+    size_t heard = 0;
+    for (const char *at = mid.heard; (at = memmem(at, (size_t)(mid.heard + mid.nheard - at), box, sizeof box - 1));
+         at++)
+        heard++;
+    CHECK(heard == 150);
+    CHECK(waiting(k, 1) == 100);
+    pair_say(&mid, "UNSUB 1\r\n");
+    CHECK(waiting(k, 1) == 50);
+    pair_say(&mid, "UNSUB 2\r\n");
+    CHECK(waiting(k, 1) == 0);
+    pair_close(&exp), pair_close(&mid);
+    spl_free(k);
+}
+
 static bool is_told(struct pair *service, struct pair *client, const char *ask, const char *expected)
 {
     pair_say(client, ask);
@@ -373,6 +420,7 @@ int main(void)
     a_dialog();
     too_many_to_wait_for();
     are_shown();
+    many_wait();
     who_asks();
     without_memory();
     return check_report();
