@@ -45,6 +45,13 @@ class Counted:
         sums["held"] = sums["subs"] + sums["shadows"] + self._own(name, sums)
         return sums
 
+    def conns(self, name: str, worker: int | None = None) -> int:
+        """How many connections one that is known has, or has on that worker."""
+        place, counters = self._places[name], self._core.counters
+        if worker is not None:
+            return counters.account_conns(worker, place)
+        return counters.account_total(place)["conns"]
+
     def add_sublist(self, name: str, sums: Counter[str]) -> None:
         """To what the workers have counted of an account's sublist, what they have not."""
         sums["inserts"] += self._own(name, sums)

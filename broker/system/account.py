@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from broker.accounts.names import account_names
 from broker.core import Core, Message
 from broker.log import Log
 from broker.monitor.state import Server
@@ -38,7 +37,7 @@ class SystemAccount:
             core, account, ServerInfo(server.options, server.server_id, number), log
         )
         self._requests = Requests(system, server, log, reload)
-        self._events = Events(system, core, server.questions, log, account_names(server.options))
+        self._events = Events(system, server.questions, log, server.accounts)
         self._heartbeat = Heartbeat(system, lambda: statsz(server), log)
         self._requests.broadcast = self._heartbeat.now
 

@@ -15,13 +15,13 @@ import json
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from broker.core import Core
 from broker.log import Log, guarded
 from broker.mesh.collect import Questions
 from broker.monitor.accounts import account_stat
+from broker.monitor.counted import Counted
 from broker.monitor.encode import compact_exact, time_text
 from broker.options.users import GLOBAL_ACCOUNT
 from broker.protocol.errors import ClosedReason, reason_text
@@ -39,23 +39,20 @@ _NAME: Final = re.compile(r"[^\s.*>]+(?:\.[^\s.*>]+)*")  # an account that can b
 
 
 class Events:
-    """Publishes them. ``accounts``: every account, in the order of their places in the shared page."""
+    """Publishes them."""
 
-    def __init__(
-        self, system: System, core: Core, questions: Questions, log: Log, accounts: Sequence[str]
-    ) -> None:
+    def __init__(self, system: System, questions: Questions, log: Log, accounts: Counted) -> None:
         self._system = system
-        self._core = core
         self._questions = questions
         self._log = log
         self._loop = asyncio.get_running_loop()
-        self._places = {name: place for place, name in enumerate(accounts)}
+        self._accounts = accounts
         self._told: dict[str, int] = {}  # the last number of connections that was published
         self._clients: dict[int, dict[int, bytes]] = {}  # records, by start number of the worker and client
         self._waiting: deque[tuple[int, int, bytes, Callable[[], None]]] = deque()
         self._working: asyncio.Task[None] | None = None
         now = self._loop.time()
-        self._due = {name: now + CONNS_SECONDS for name in accounts if name != GLOBAL_ACCOUNT}
+        self._due = {name: now + CONNS_SECONDS for name in accounts.names() if name != GLOBAL_ACCOUNT}
         self._timer = self._loop.call_later(1.0, self._heartbeat)
 
     def begin(self) -> None:
@@ -131,7 +128,7 @@ class Events:
     def _died(self, serial: int) -> None:
         """A worker is gone, and its clients with it."""
         for name, told in list(self._told.items()):
-            if self._core.counters.account_total(self._places[name])["conns"] != told:
+            if self._accounts.conns(name) != told:
                 self._count(name, None)
         now = time.time_ns()
         for record in self._clients.pop(serial, {}).values():
@@ -171,17 +168,16 @@ class Events:
 
     def _count(self, name: str, conns: int | None, index: int = 0) -> None:
         """Publish how many connections an account has. ``conns``: those of one worker, if it said so."""
-        place = self._places.get(name)
-        if name == GLOBAL_ACCOUNT or place is None:
+        if name == GLOBAL_ACCOUNT or name not in self._accounts:
             return
         *_, old, new = subjects_of(name)
         self._due[name] = self._loop.time() + CONNS_SECONDS
         if not self._wanted(old) and not self._wanted(new):
             self._told.pop(name, None)
             return
-        sums = self._core.counters.account_total(place)
+        sums = self._accounts.of(name)
         if conns is not None:
-            sums["conns"] += conns - self._core.counters.account_conns(index, place)
+            sums["conns"] += conns - self._accounts.conns(name, index)
         self._told[name] = sums["conns"]
         start = self._system.typed(ACCOUNT_CONNECTIONS)
         for subject in (old, new):
@@ -195,7 +191,7 @@ class Events:
             if now < due:
                 continue
             self._due[name] = now + CONNS_SECONDS
-            if self._core.counters.account_total(self._places[name])["conns"]:
+            if self._accounts.conns(name):
                 self._count(name, None)
 
     def _wanted(self, subject: str) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, cast
 
-from broker.core import Core
 from broker.log import Log
 from broker.mesh.collect import Questions
+from broker.monitor.counted import Counted
 from broker.protocol.errors import ClosedReason
 from broker.system.events import Events
 from broker.system.facts import ACCOUNT, HEAD, KNOWN, Kind
@@ -20,20 +21,26 @@ from .virtual import FakeSystem, record, run
 CONNS = ["$SYS.SERVER.ACCOUNT.A.CONNS", "$SYS.ACCOUNT.A.SERVER.CONNS"]
 
 
-class FakeCore:
+class FakeAccounts:
     """Connections of account A, by worker."""
 
     def __init__(self) -> None:
-        self.conns = {0: 0, 1: 0}
-        self.counters = self
+        self.by_worker = {0: 0, 1: 0}
 
-    def account_total(self, place: int) -> dict[str, int]:
-        names = ("subs", "in_msgs", "in_bytes", "out_msgs", "out_bytes", "slow_consumers")
-        return {"conns": sum(self.conns.values()) if place == 1 else 0, **dict.fromkeys(names, 2)}
+    def names(self) -> list[str]:
+        return ["$G", "A"]
 
-    def account_conns(self, worker: int, place: int) -> int:
-        assert place == 1
-        return self.conns[worker]
+    def __contains__(self, name: str) -> bool:
+        return name in self.names()
+
+    def of(self, name: str) -> Counter[str]:
+        names = ("held", "in_msgs", "in_bytes", "out_msgs", "out_bytes", "slow_consumers")
+        return Counter(conns=self.conns(name), **dict.fromkeys(names, 2))
+
+    def conns(self, name: str, worker: int | None = None) -> int:
+        if name != "A":
+            return 0
+        return self.by_worker[worker] if worker is not None else sum(self.by_worker.values())
 
 
 class FakeQuestions:
@@ -69,18 +76,17 @@ class Scene:
     """The whole of it."""
 
     def __init__(self) -> None:
-        self.system, self.core, self.questions, self.log = (
+        self.system, self.accounts, self.questions, self.log = (
             FakeSystem(),
-            FakeCore(),
+            FakeAccounts(),
             FakeQuestions(),
             FakeLog(),
         )
         self.events = Events(
             cast(System, self.system),
-            cast(Core, self.core),
             cast(Questions, self.questions),
             cast(Log, self.log),
-            ["$G", "A"],
+            cast(Counted, self.accounts),
         )
         self.events.begin()
 
@@ -98,7 +104,7 @@ def test_order_and_numbers() -> None:
 
     async def work() -> None:
         scene = Scene()
-        scene.core.conns = {0: 9, 1: 2}
+        scene.accounts.by_worker = {0: 9, 1: 2}
         about = '{"name":"n","lang":"go","version":"1"}'
         await scene.say(
             (Kind.CONNECTED, KNOWN, 5, record(7, "A", "u", about)),
@@ -186,7 +192,7 @@ def test_an_account_says_that_it_has_connections() -> None:
 
     async def work() -> None:
         scene = Scene()
-        scene.core.conns = {0: 1, 1: 0}
+        scene.accounts.by_worker = {0: 1, 1: 0}
         await asyncio.sleep(12)
         await scene.say((Kind.CONNECTED, KNOWN, 1, record(7, "A")))
         assert scene.system.subjects() == [*CONNS, "$SYS.ACCOUNT.A.CONNECT"]
@@ -197,11 +203,11 @@ def test_an_account_says_that_it_has_connections() -> None:
         assert scene.system.subjects() == CONNS
         await asyncio.sleep(30)
         assert scene.system.subjects() == CONNS
-        scene.core.conns = {0: 0, 1: 0}
+        scene.accounts.by_worker = {0: 0, 1: 0}
         await asyncio.sleep(90)
         assert scene.system.subjects() == []
         scene.events.close()
-        scene.core.conns = {0: 1, 1: 0}
+        scene.accounts.by_worker = {0: 1, 1: 0}
         await asyncio.sleep(90)
         assert scene.system.subjects() == []
 
@@ -213,7 +219,7 @@ def test_a_worker_dies() -> None:
 
     async def work() -> None:
         scene = Scene()
-        scene.core.conns = {0: 2, 1: 1}
+        scene.accounts.by_worker = {0: 2, 1: 1}
         await scene.say(
             (Kind.CONNECTED, KNOWN, 1, record(7, "A", "u")),
             (Kind.CONNECTED, KNOWN, 2, record(8, "A", "u")),
@@ -222,7 +228,7 @@ def test_a_worker_dies() -> None:
         )
         await scene.say((Kind.CONNECTED, KNOWN, 1, record(10, "A")), index=1, serial=2)
         scene.system.published.clear()
-        scene.core.conns[0] = 0
+        scene.accounts.by_worker[0] = 0
         await scene.say()
         first, _, last = [json.loads(body) for _, _, body in scene.system.published]
         assert scene.system.subjects() == [*CONNS, "$SYS.ACCOUNT.A.DISCONNECT"]
