@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from broker.log import Log
 from broker.options import Options
+from broker.protocol.features import unsupported_flags
 from broker.protocol.version import VERSION
 
 
@@ -13,10 +14,24 @@ def log_banner(log: Log, options: Options, server_id: str) -> None:
     log.info(f"  Version:  {VERSION}")
     log.info(f"  Name:     {options.server_name or server_id}")
     log.info(f"  ID:       {server_id}")
+    _log_features(log, options)
     if has_plaintext_passwords(options):
         log.warn("Plaintext passwords detected, use nkeys or bcrypt")
     if options.config_file:
         log.info(f"Using configuration file: {options.config_file} ({options.config_digest})")
+
+
+def _log_features(log: Log, options: Options) -> None:
+    flags = options.feature_flags
+    if not flags:
+        return
+    log.info("  Feature flags:")
+    unsupported = unsupported_flags(options)
+    known = sorted(flags.keys() - set(unsupported))
+    shown = [f"{name} ({'opt-in' if flags[name] else 'disabled'})" for name in known]
+    log.info(f"    Configured:    {', '.join(shown) or 'none'}")
+    if unsupported:
+        log.info(f"    Unsupported:   {', '.join(unsupported)}")
 
 
 def has_plaintext_passwords(options: Options) -> bool:

@@ -12,6 +12,7 @@ from broker.monitor.encode import time_text, uptime_text
 from broker.monitor.state import Server
 from broker.options import Options
 from broker.options.loading import advertised_address
+from broker.protocol.features import feature_flags
 from broker.protocol.info import auth_required
 from broker.protocol.version import NATS_VERSION, PROTO, RUNTIME
 
@@ -131,8 +132,7 @@ def _identity(server: Server) -> dict[str, Any]:
         fields["tags"] = list(options.server_tags)
     if options.server_metadata:
         fields["metadata"] = dict(options.server_metadata)
-    if options.feature_flags:
-        fields["feature_flags"] = dict(options.feature_flags)
+    fields["feature_flags"] = feature_flags(options)
     if server.system_account:
         fields["system_account"] = server.system_account
     return fields

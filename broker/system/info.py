@@ -8,6 +8,7 @@ from typing import Any
 
 from broker.monitor.encode import compact, time_text
 from broker.options import Options
+from broker.protocol.features import feature_flags
 from broker.protocol.version import NATS_VERSION
 
 
@@ -40,6 +41,7 @@ class ServerInfo:
             fixed["tags"] = self.tags
         if options.server_metadata:
             fixed["metadata"] = dict(options.server_metadata)
+        fixed["feature_flags"] = feature_flags(options)
         self._fixed = fixed
         self._start = compact({**fixed, "jetstream": False, "flags": 0, "seq": 0})[:-2]
 

@@ -32,9 +32,9 @@ PATHS: Final = (
     "/jsz",
     "/healthz",
 )
-# Of nats-server's, those that we cannot have: which commit it was built of; flags of JetStream. Imports have a chance order
-# there: test_monitoring_accounts.py compares them.
-WITHOUT: Final = {"/varz": {"git_commit", "feature_flags"}, "/accountz?acc=$G": {"account_detail.imports"}}
+# Of nats-server's, those that we cannot have: which commit it was built of. Imports have a chance order there:
+# test_monitoring_accounts.py compares them.
+WITHOUT: Final = {"/varz": {"git_commit"}, "/accountz?acc=$G": {"account_detail.imports"}}
 
 
 def shape(value: Any, path: str = "") -> dict[str, str]:
