@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from broker import core as plane
-from broker.accounts.identity import identity, sharing_accounts, user_name
+from broker.accounts.identity import identity, issuer_key, sharing_accounts, user_name
 from broker.accounts.names import system_account
 from broker.accounts.setup import set_up_accounts
 from broker.auth import Accepted, Authenticator, Fate, NeedsBcrypt, Rejected, fate, verify_bcrypt
@@ -133,8 +133,7 @@ class Clients:
         """A client did not say who it is, and need not: it has been bound already."""
         user = self._auth.no_auth
         if user is not None:
-            name = user.nkey if isinstance(user, NkeyUser) else user.name
-            self._core.describe(event.conn, name.encode("utf-8", "surrogateescape")[:MAX_USER], b"")
+            self._core.describe(event.conn, *shown(Connect(), user))
         if self.facts is not None:
             self.facts.guest(event.conn)
 
@@ -166,6 +165,8 @@ class Clients:
         previous = _known_connect(known.meta)[1]
         connect = decode(event.data, previous)
         if connect is None:
+            if previous is None:
+                self._core.describe(event.conn, b"", b"")  # it has answered INFO, in its way
             self._core.reject(event.conn, ClosedReason.PROTOCOL_VIOLATION, "")
             return
         meta = encode(connect) if previous else event.data
@@ -214,26 +215,18 @@ class Clients:
 
     def _decide(self, event: Event, connect: Connect, meta: bytes, verdict: Accepted | Rejected) -> None:
         tls = self._links.facts(event.conn) if self._links is not None else None
-        self._core.describe(event.conn, *shown(connect, verdict, tls))
+        user = verdict.user if isinstance(verdict, Accepted) else None
+        self._core.describe(event.conn, *shown(connect, user, tls))
         if isinstance(verdict, Rejected):
             if verdict.detail:
                 self._log.debug(verdict.detail, self._about(event))
             self._log.error(verdict.log, self._about(event))
             self._core.reject(event.conn, ClosedReason.AUTHENTICATION_FAILURE, "Authorization Violation")
             return
-        if connect.protocol not in (0, 1):
-            self._core.reject(event.conn, ClosedReason.BAD_CLIENT_PROTOCOL_VERSION, "invalid client protocol")
-            return
         headers = connect.headers and not self._options.no_header_support
-        if connect.no_responders and not headers:
-            self._core.reject(
-                event.conn,
-                ClosedReason.NO_RESPONDERS_REQUIRES_HEADERS,
-                "no responders requires headers support",
-            )
-            return
+        unfit = _unfit(connect, headers)
         flags = (
-            plane.VERBOSE * connect.verbose
+            plane.VERBOSE * (connect.verbose and unfit is None)
             | plane.PEDANTIC * connect.pedantic
             | plane.ECHO * connect.echo
             | plane.HEADERS * headers
@@ -260,6 +253,8 @@ class Clients:
         )
         if self.facts is not None:
             self.facts.connected(event.conn, before)
+        if unfit is not None:
+            self._core.reject(event.conn, *unfit)
 
     def _permission_set(self, permissions: Permissions | None) -> Any:
         if permissions is None:
@@ -449,19 +444,32 @@ class Clients:
         self._core.permit(conn, self._permission_set(permissions), who)
 
 
+def _unfit(connect: Connect, headers: bool) -> tuple[ClosedReason, str] | None:
+    """Why somebody who may come in cannot be served: it is counted and told of as one who came and went."""
+    if connect.protocol not in (0, 1):
+        return ClosedReason.BAD_CLIENT_PROTOCOL_VERSION, "invalid client protocol"
+    if connect.no_responders and not headers:
+        return ClosedReason.NO_RESPONDERS_REQUIRES_HEADERS, "no responders requires headers support"
+    return None
+
+
 def shown(
-    connect: Connect, verdict: Accepted | Rejected, tls: Mapping[str, object] | None = None
+    connect: Connect, user: User | NkeyUser | None, tls: Mapping[str, object] | None = None
 ) -> tuple[bytes, bytes]:
     """What monitoring may show of a client: the user it is (or wanted to be), and a JSON object of the rest.
 
     The members have the names that `/connz` gives them, and none of them is a secret.
     """
-    user = connect.nkey or connect.user or ("[REDACTED]" if connect.auth_token else "")
-    if isinstance(verdict, Accepted) and verdict.user is not None:  # perhaps its certificate says otherwise
-        user = verdict.user.nkey if isinstance(verdict.user, NkeyUser) else verdict.user.name
-    fields = {"name": connect.name, "lang": connect.lang, "version": connect.version, **(tls or {})}
+    name = user_name(user, connect)
+    fields = {
+        "name": connect.name,
+        "lang": connect.lang,
+        "version": connect.version,
+        **(tls or {}),
+        "issuer_key": issuer_key(user),
+    }
     about = json.dumps({key: value for key, value in fields.items() if value}, separators=(",", ":"))
-    return user.encode("utf-8", "surrogateescape")[:MAX_USER], about.encode()
+    return name.encode("utf-8", "surrogateescape")[:MAX_USER], about.encode()
 
 
 def _known_connect(meta: bytes) -> tuple[str, Connect | None]:

@@ -33,6 +33,11 @@ def user_name(user: User | NkeyUser | None, connect: Connect) -> str:
     return connect.nkey or connect.user or (_REDACTED if connect.auth_token else "")
 
 
+def issuer_key(user: User | NkeyUser | None) -> str:
+    """Who vouches for a client with an nkey: without claims that is its account. Nobody does for others."""
+    return user.account if isinstance(user, NkeyUser) else ""
+
+
 def sharing_accounts(options: Options) -> frozenset[str]:
     """The accounts whose clients are shown to services: all, where there is a system account, which each may ask."""
     if system_account(options):
@@ -49,6 +54,7 @@ def identity(connect: Connect, user: User | NkeyUser | None) -> bytes:
         "name": connect.name,
         "lang": connect.lang,
         "ver": connect.version,
+        "issuer_key": issuer_key(user),
     }
     return _fields(about).encode("utf-8", "replace")
 

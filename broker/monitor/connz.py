@@ -172,7 +172,7 @@ def _entry(r: ConnRecord, now: int, options: ConnzOptions) -> dict[str, Any]:
         fields["stop"] = time_text(r.stop_ns)
         fields["reason"] = reason_text(r.reason)
     fields |= {
-        "rtt": format_duration(r.rtt_ns / 1e9),
+        "rtt": format_duration(_round_trip(r.rtt_ns) / 1e9),
         "uptime": uptime_text(end - r.start_ns),
         "idle": uptime_text(end - r.last_ns),
         "pending_bytes": r.pending,
@@ -197,9 +197,16 @@ def _entry(r: ConnRecord, now: int, options: ConnzOptions) -> dict[str, Any]:
         fields["subscriptions_list"] = [sub.subject for sub in r.subs]
     if detail and r.subs:
         fields["subscriptions_list_detail"] = [sub_entry(sub, account=bool(r.stop_ns)) for sub in r.subs]
-    if auth and r.account:
-        fields["name_tag"] = r.account
+    if auth:
+        _copy(about, ("issuer_key",), fields)
+        if r.account:
+            fields["name_tag"] = r.account
     return fields
+
+
+def _round_trip(ns: int) -> int:
+    """Of less than a millisecond, whole microseconds."""
+    return ns - ns % 1_000 if 1_000 < ns < 1_000_000 else ns
 
 
 def _copy(source: dict[str, Any], names: tuple[str, ...], to: dict[str, Any]) -> None:

@@ -220,7 +220,12 @@ def _client(client: ConnRecord, account: str, ended: bool) -> str:
     }
     if ended:
         fields |= {"rtt": client.rtt_ns, "stop": time_text(client.stop_ns)}
-    fields |= {"name_tag": account, "kind": "Client", "client_type": "nats"}
+    fields |= {
+        "issuer_key": about.get("issuer_key"),
+        "name_tag": account,
+        "kind": "Client",
+        "client_type": "nats",
+    }
     return compact_exact({name: value for name, value in fields.items() if value})
 
 
