@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import re
@@ -21,11 +22,14 @@ from typing import Any, Final
 import pytest
 
 from tests.harness import Log, Server
+from tests.server.monitor import Monitor
 
+_numbers: Final = itertools.count(1)
 _ROW: Final = re.compile(r"^│(.*)│$", re.MULTILINE)
 _VOLATILE: Final = (
     (re.compile(r"\bN[A-Z2-7]{55}\b"), "<server>"),
-    (re.compile(r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b"), "<time>"),
+    (re.compile(r"\b(?:\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d\b"), "<time>"),
+    (re.compile(r"(?m)(?<=^│ )\d+|(?<=Client ID: )\d+"), "<cid>"),
     (re.compile(r"\b127\.0\.0\.1:\d+"), "<address>"),
     (re.compile(r"(?<![\w.])(?:\d+h)?(?:\d+m)?\d+(?:\.\d+)?(?:ns|µs|ms|s)\b"), "<duration>"),
 )
@@ -120,8 +124,8 @@ class Cli:
         login = ("--user", user, "--password", user) if user else ()
         return [self._tool, "--server", self.server.url, "--no-context", *login, *arguments]
 
-    def __call__(self, user: str, *arguments: str, code: int = 0, timeout: float = 60.0) -> Done:
-        """Run a command to its end; asserts its exit code."""
+    def run(self, user: str, *arguments: str, timeout: float = 60.0) -> Done:
+        """Run a command to its end."""
         done = subprocess.run(
             self._words(user, arguments),
             env=self._environment,
@@ -131,20 +135,34 @@ class Cli:
             timeout=timeout,
             check=False,
         )
-        text = done.stdout.decode()
-        assert done.returncode == code, f"{arguments}: {done.returncode}\n{text}"
-        return Done(code, text)
+        return Done(done.returncode, done.stdout.decode())
 
-    def start(self, user: str, *arguments: str) -> Running:
-        """Start a command that goes on."""
+    def __call__(self, user: str, *arguments: str, code: int = 0) -> Done:
+        """The same; asserts its exit code."""
+        done = self.run(user, *arguments)
+        assert done.code == code, f"{arguments}: {done.code}\n{done.text}"
+        return done
+
+    def start(self, user: str, *arguments: str, subscriptions: int = 1) -> Running:
+        """Start a command that goes on, and wait until the server knows that many subscriptions of it."""
+        name = f"cli-{next(_numbers)}"
         process = subprocess.Popen(
-            self._words(user, arguments),
+            self._words(user, ("--connection-name", name, *arguments)),
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        return self._keep(Running(process, process.stdout))
+        running = self._keep(Running(process, process.stdout))
+        monitor = Monitor(self.server)
+        monitor.until(
+            lambda: any(
+                entry.get("name") == name and entry["subscriptions"] >= subscriptions
+                for entry in monitor.connections()
+            ),
+            timeout=30.0,
+        )
+        return running
 
     def screen(self, user: str, *arguments: str, rows: int = 50, columns: int = 200) -> Running:
         """Start a command in a terminal of its own."""
