@@ -68,7 +68,7 @@ class Gateway:
         self._system: SystemAccount | None = None
         if account := system_account(options):
             self._system = SystemAccount(
-                self._core, account, self._server, self._log, self._page.next_message, self._reloads
+                self._core, account, self._server, self._log, self._core.next_message, self._reloads
             )
         self._mesh = Member(self._core, launch, self._log, self._check_ready)
         self._loop.add_reader(self._core.fileno(), self._turn)

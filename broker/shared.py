@@ -2,7 +2,6 @@
 
 The layout is that of csrc/shared.h: a slot of 64 bytes for each child, of which the first is the server's own.
 
-    u64 number of the last message of the system account @16 of the first
     u32 accepting @0  u32 live @4  u32 inflight @8  u64 beat_ms @16      (CLOCK_MONOTONIC)
 """
 
@@ -14,7 +13,6 @@ from typing import Final
 
 _SLOT: Final = 64
 _BEAT: Final = 16
-_MESSAGES: Final = 16
 
 
 class Page:
@@ -26,11 +24,6 @@ class Page:
         """``index``: which slot is ours; there are no more behind it. Raises OSError."""
         self._map = mmap.mmap(descriptor, _SLOT * (2 + index))
         self._words = memoryview(self._map).cast("Q")
-
-    def next_message(self) -> int:
-        """The number of the next message of the system account: it grows as long as the server runs."""
-        self._words[_MESSAGES // 8] += 1
-        return self._words[_MESSAGES // 8]
 
     def silence_ms(self, index: int) -> int:
         """How long ago a child said that it lives."""

@@ -33,7 +33,9 @@ from broker.protocol.errors import ClosedReason
 from broker.protocol.info import InfoTemplate
 from broker.system.answers import answer as system_answer
 from broker.system.facts import Facts
+from broker.system.info import ServerInfo
 from broker.system.latency import Latency
+from broker.system.trace import Traces
 from broker.tls.switch import Tls
 
 LINGER_US = 5000  # how long a turn that found work waits in epoll for more
@@ -74,6 +76,10 @@ class Worker:
             self._core, self._clients, self._tls, self._log, launch.server_id, self._control.tell
         )
         self._latency = Latency(self._core, self._log)
+        self._traces: Traces | None = None
+        if system_account(options):  # without one nats-server publishes nothing of its own
+            known_as = ServerInfo(options, launch.server_id, self._core.next_message)
+            self._traces = Traces(self._core, known_as, self._log)
         self._mesh = Member(self._core, launch, self._log, self._check_joined)
         self._answers: Answers | None = None
         if launch.gateway:
@@ -143,6 +149,9 @@ class Worker:
                 self._mesh.lost(event.reason)
             elif event.type == EventType.LATENCY:
                 self._latency.report(event)
+            elif event.type == EventType.TRACED:
+                if self._traces is not None:
+                    self._traces.report(event)
             else:
                 self._clients.handle(event)
         self._tls.serve()

@@ -36,7 +36,7 @@ struct service_export {
     struct service_export *next, *next_due; /* of the account; with answers outstanding */
     struct account *acc;
     uint64_t threshold;
-    bool streamed, due_listed;
+    bool streamed, due_listed, traced;
     struct answer *oldest, *youngest;
     struct tracker *tracker; /* NULL: its requests are not measured */
 };

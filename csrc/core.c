@@ -2,6 +2,7 @@
 #include "core.h"
 #include "import.h"
 #include "internal.h"
+#include "msgtrace.h"
 #include "rewrite.h"
 #include "service.h"
 #include <errno.h>
@@ -88,9 +89,11 @@ void spl_free(spl_core *k)
     }
     conn_empty_grave(k);
     services_free(k);
+    msgtrace_free(k);
     internal_free(k);
     for (uint32_t i = 0; i < k->naccounts; i++) {
         free(k->accounts[i]->label);
+        free(k->accounts[i]->trace_dest);
         sublist_free(k->accounts[i]->subs);
         mappings_free(k->accounts[i]->mappings);
         imports_free(k->accounts[i]);

@@ -80,6 +80,8 @@ struct account {
     struct services *services; /* answers.h: of accounts that take part in services */
     char *label;               /* its name as JSON */
     uint32_t label_len;
+    char *trace_dest; /* msgtrace.h: for `traceparent`; NULL: none */
+    uint32_t trace_dest_len, trace_percent;
     struct mappings *mappings;                /* of what its clients publish; NULL: none */
     uint32_t own_subs;                        /* of the server's in subs */
     const uint64_t *generation;               /* of subs */
@@ -215,6 +217,7 @@ struct message {
     uint32_t line_len;                 /* not 0: head holds the headers, too; behind a control line of this length */
     const struct hop *way;             /* service.h: the accounts that it has crossed; NULL: none */
     const struct responder *responder; /* latency.h: of an answer from a peer */
+    struct msgtrace *traced;           /* msgtrace.h; NULL: it is not */
 };
 
 struct core {
@@ -241,6 +244,10 @@ struct core {
     struct conn *internal;
     struct internal_sub *internal_subs;
     struct answers *answers;
+    uint64_t last_trace; /* msgtrace.c: traced messages; those that wait for peers; what this turn's events hold */
+    struct collecting *collecting;
+    uint32_t ncollecting;
+    size_t traced_bytes;
     struct sub **special; /* met by the message that is being delivered, and dealt with after it */
     uint32_t nspecial, cap_special;
     uint32_t crossings; /* of the message that is being delivered, from account to account */
@@ -359,6 +366,7 @@ void events_begin(struct core *k);                                        /* for
 void events_free(struct core *k);
 void event_push(struct core *k, uint32_t type, struct conn *c, uint32_t reason, const char *data, size_t len);
 bool event_message(struct core *k, uint32_t tag, struct spl_parts parts); /* copies them; false: no memory */
+void event_traced(struct core *k, uint32_t account, struct spl_parts parts, const char *steps, size_t n);
 void event_log(struct core *k, struct conn *c, uint32_t level, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
@@ -390,6 +398,8 @@ void client_pongs(struct core *k, struct conn *c); /* pong_at has come */
 
 /* deliver.c */
 void deliver_publish(struct core *k, struct conn *c, struct message *m);
+bool deliver_allowed(struct conn *c, const char *subject, size_t n); /* may it publish there? */
+void deliver_refused(struct core *k, struct conn *c, const char *subject, size_t n);
 bool deliver_message(struct core *k, struct message *m); /* within m->acc, to all; whether anybody got it */
 bool deliver_again(struct core *k, struct message *m, struct recent *last); /* the same, if subjects repeat */
 void deliver_from_peer(struct core *k, struct message *m, const char *queues, uint32_t nqueues, bool queue_only,

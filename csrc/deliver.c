@@ -7,6 +7,7 @@
 #include "core.h"
 #include "import.h"
 #include "internal.h"
+#include "msgtrace.h"
 #include "quote.h"
 #include "service.h"
 #include <stdio.h>
@@ -165,13 +166,51 @@ static inline bool deliver_sub(struct core *k, struct sub *s, const struct messa
     return deliver_frame(k, s, m);
 }
 
+/* A traced message's copy for the owner of `to`, which stands for the subscription `s`. */
+static bool traced_copy(struct core *k, struct sub *s, struct sub *to, const struct message *m)
+{
+    struct conn *c = to->owner;
+    enum spl_step_error error = SPL_STEP_DONE;
+    if (c == m->from && !c->echo)
+        error = SPL_STEP_NO_ECHO;
+    else if (filtered(to, m))
+        error = SPL_STEP_DENIED;
+    else if (c->blocked && k->cfg.no_stall && output_lags(k, c) && !m->traced->only)
+        error = SPL_STEP_TOO_SLOW;
+    else if (c->closed || (!m->traced->only && !deliver_frame(k, to, m)))
+        error = SPL_STEP_CLOSED;
+    msgtrace_out(m->traced, s, c, error);
+    return error == SPL_STEP_DONE;
+}
+
+/* deliver_sub() of a traced message. */
+static __attribute__((noinline)) bool traced_sub(struct core *k, struct sub *s, const struct message *m)
+{
+    if (s->dead) return false;
+    if (s->special & (SUB_SERVICE | SUB_RESPONSE | SUB_INTERNAL)) {
+        struct conn *c = s->owner;
+        return !(c == m->from && !c->echo) && deliver_special(k, s, m);
+    }
+    if (!(s->special & SUB_SHADOW)) return traced_copy(k, s, s, m);
+    const struct shadow *shadow = (const struct shadow *)s;
+    struct conn *c = s->owner;
+    if (m->way || shadow->caster->dead || c->closed) return false;
+    struct message shown = *m;
+    shown.subject = shadow_subject(k, shadow, m->subject, m->subject_len, &shown.subject_len);
+    if (!shown.subject) return false;
+    msgtrace_export(m->traced, c->acc, shown.subject, shown.subject_len);
+    if (shadow->by->traced) return traced_copy(k, s, shadow->caster, &shown);
+    return m->traced->only || (!(c == m->from && !c->echo) && !filtered(shadow->caster, &shown) &&
+                               deliver_frame(k, shadow->caster, &shown));
+}
+
 /* One local member of a group, beginning anywhere; false if none accepts. */
 static bool deliver_group_local(struct core *k, struct match_group *g, const struct message *m)
 {
     if (!g->nlocal) return false;
     uint32_t at = g->nlocal > 1 ? random_below(k, g->nlocal) : 0;
     for (uint32_t i = 0; i < g->nlocal; i++) {
-        if (deliver_sub(k, g->local[at], m)) return true;
+        if (unlikely(m->traced != NULL) ? traced_sub(k, g->local[at], m) : deliver_sub(k, g->local[at], m)) return true;
         if (++at == g->nlocal) at = 0;
     }
     return false;
@@ -223,6 +262,10 @@ static bool deliver_all(struct core *k, const struct match *r, struct message *m
     uint32_t mark = k->nspecial;
     uint32_t n = r->nplain;
     struct sub **plain = r->plain;
+    if (unlikely(m->traced != NULL)) {
+        for (uint32_t i = 0; i < n; i++) delivered |= traced_sub(k, plain[i], m);
+        n = 0;
+    }
     for (uint32_t i = 0; i < n; i++) {
         if (likely(i + 1 < n)) __builtin_prefetch(plain[i + 1]->owner);
         delivered |= deliver_sub(k, plain[i], m);
@@ -288,7 +331,7 @@ static bool starts(const char *s, size_t n, const char *with)
     return n >= w && memcmp(s, with, w) == 0;
 }
 
-static void refused(struct core *k, struct conn *c, bool reply, const char *s, size_t n)
+static void refused(struct core *k, struct conn *c, bool reply, const char *s, size_t n, struct msgtrace *traced)
 {
     char *text = malloc(64 + QUOTED_MAX(n));
     if (!text) {
@@ -298,6 +341,7 @@ static void refused(struct core *k, struct conn *c, bool reply, const char *s, s
     char *name = text + sprintf(text, "Permissions Violation for Publish %s ", reply ? "with Reply of" : "to");
     quote(name, QUOTED_MAX(n), s, n);
     conn_error(k, c, text, 0);
+    if (unlikely(traced != NULL)) msgtrace_error(traced, text);
     event_log(k, c, 0, "Publish Violation - %s %s", reply ? "Reply" : "Subject", name);
     free(text);
 }
@@ -306,6 +350,16 @@ static inline bool subject_reserved(const char *s, size_t n) { return starts(s, 
 static inline bool reply_reserved(const char *s, size_t n)
 {
     return starts(s, n, "_R_.") || starts(s, n, "$JS.ACK.") || starts(s, n, "_GR_.");
+}
+
+bool deliver_allowed(struct conn *c, const char *subject, size_t n)
+{
+    return !subject_reserved(subject, n) && (!c->perms || permissions_can_publish(c->perms, subject, n));
+}
+
+void deliver_refused(struct core *k, struct conn *c, const char *subject, size_t n)
+{
+    refused(k, c, false, subject, n, NULL);
 }
 
 /* Nobody is there: tell the requester, on the subscription that waits for the reply. */
@@ -367,13 +421,13 @@ static inline void publish(struct core *k, struct conn *c, struct message *m)
     }
     if (unlikely(!allowed)) {
         if (subject_reserved(m->subject, m->subject_len) || !responses_use(c, m->subject, m->subject_len, k->now)) {
-            refused(k, c, false, m->subject, m->subject_len);
+            refused(k, c, false, m->subject, m->subject_len, m->traced);
             return;
         }
     }
     if (unlikely(m->reply_len && (m->reply[0] == '_' || m->reply[0] == '$') &&
                  reply_reserved(m->reply, m->reply_len))) {
-        refused(k, c, true, m->reply, m->reply_len);
+        refused(k, c, true, m->reply, m->reply_len, m->traced);
         return;
     }
     if (unlikely(c->verbose)) conn_ok(k, c);
@@ -396,6 +450,7 @@ static void publish_mapped(struct core *k, struct conn *c, struct message *m)
             event_log(k, c, 2, "<<- [MAPPING %.*s -> %.*s]", (int)(m->subject_len < 256 ? m->subject_len : 256),
                       m->subject, (int)(subject.len < 256 ? subject.len : 256), subject.p);
         m->subject = subject.p, m->subject_len = (uint32_t)subject.len;
+        if (unlikely(m->traced != NULL)) msgtrace_mapped(m->traced, m->subject, m->subject_len);
     }
     publish(k, c, m);
     text_free(&subject);
@@ -420,7 +475,8 @@ void deliver_from_peer(struct core *k, struct message *m, const char *queues, ui
     if (!r) return;
     uint32_t mark = k->nspecial;
     if (!queue_only)
-        for (uint32_t i = 0; i < r->nplain; i++) deliver_sub(k, r->plain[i], m);
+        for (uint32_t i = 0; i < r->nplain; i++)
+            unlikely(m->traced != NULL) ? traced_sub(k, r->plain[i], m) : deliver_sub(k, r->plain[i], m);
     for (uint32_t q = 0; q < nqueues; q++) {
         uint16_t len;
         memcpy(&len, queues, 2);

@@ -52,13 +52,13 @@ void event_push(struct core *k, uint32_t type, struct conn *c, uint32_t reason, 
     if (len && (e->data = arena_copy(k, data, len))) e->len = (uint32_t)len;
 }
 
-bool event_message(struct core *k, uint32_t tag, struct spl_parts p)
+static bool push_parts(struct core *k, uint32_t type, uint32_t reason, struct spl_parts p, const char *data, size_t len)
 {
     size_t n = (size_t)p.subject_len + p.reply_len + p.headers_len + p.payload_len;
     char *to = arena_room(k, n);
     uint32_t before = k->nevents;
     if (!to) return false;
-    event_push(k, SPL_MESSAGE, NULL, tag, NULL, 0);
+    event_push(k, type, NULL, reason, data, len);
     if (k->nevents == before) return false;
     struct spl_parts *kept = &k->events[before].message;
     *kept = p;
@@ -67,6 +67,16 @@ bool event_message(struct core *k, uint32_t tag, struct spl_parts p)
     kept->headers = to, to = put(to, p.headers, p.headers_len);
     kept->payload = to, put(to, p.payload, p.payload_len);
     return true;
+}
+
+bool event_message(struct core *k, uint32_t tag, struct spl_parts p)
+{
+    return push_parts(k, SPL_MESSAGE, tag, p, NULL, 0);
+}
+
+void event_traced(struct core *k, uint32_t account, struct spl_parts p, const char *steps, size_t n)
+{
+    push_parts(k, SPL_TRACED, account, p, steps, n);
 }
 
 void events_begin(struct core *k)
@@ -81,7 +91,7 @@ void events_turn(struct core *k, struct spl_event **events, uint32_t *n)
     struct spl_event *told = k->events;
     uint32_t cap = k->cap_events;
     *events = told, *n = k->nevents;
-    k->events = k->told, k->cap_events = k->cap_told, k->nevents = 0;
+    k->events = k->told, k->cap_events = k->cap_told, k->nevents = 0, k->traced_bytes = 0;
     k->told = told, k->cap_told = cap;
 }
 

@@ -11,7 +11,7 @@ struct shown {
 };
 
 int spl_stream_import(spl_core *k, int importer, int exporter, const char *to, size_t to_len, spl_transform *show,
-                      spl_transform *find)
+                      spl_transform *find, int traced)
 {
     struct account *a = account_get(k, (uint32_t)importer), *b = account_get(k, (uint32_t)exporter);
     struct stream_import *i = a && b && to_len <= UINT16_MAX ? malloc(sizeof *i + to_len) : NULL;
@@ -20,7 +20,8 @@ int spl_stream_import(spl_core *k, int importer, int exporter, const char *to, s
         transform_free(find);
         return -1;
     }
-    *i = (struct stream_import){.exporter = b, .show = show, .find = find, .to_len = (uint32_t)to_len};
+    *i =
+        (struct stream_import){.exporter = b, .show = show, .find = find, .traced = traced, .to_len = (uint32_t)to_len};
     memcpy(i->to, to, to_len);
     struct stream_import **end = &a->streams;
     while (*end) end = &(*end)->next;

@@ -15,6 +15,7 @@ struct stream_import {
     struct stream_import *next;
     struct account *exporter;
     struct transform *show, *find; /* exporter's subject to ours, and back; NULL: they are the same */
+    bool traced;                   /* the importer's subscribers may be told of in traces */
     uint32_t to_len;
     char to[]; /* our pattern */
 };

@@ -129,6 +129,8 @@ int spl_publish(spl_core *k, int account, const struct spl_parts *p)
     return delivered;
 }
 
+uint64_t spl_next_message(spl_core *k) { return atomic_fetch_add(&k->shared->system_messages, 1) + 1; }
+
 int spl_interest(spl_core *k, int account, const char *subject, size_t len)
 {
     struct account *a = account_get(k, (uint32_t)account);

@@ -5,7 +5,9 @@
  *
  *   control   ctl | record*        record: 1 account id, name      2 interest account, subject, queue, weight
  *   stream    rec | queues | subject SP head body                 (the last three stand as in a client's MSG frame)
- *             behind the names of queues, an answer that is measured says who gives it (latency.h)
+ *             behind the names of queues stands of a traced message who collects its steps (msgtrace.h), and of an answer that
+ *             is measured who gives it (latency.h)
+ *             rec | traced | peers that it was passed on to | steps    what became of a traced message
  *
  * Interest goes out in numbered batches that every peer acknowledges; a connection with a new subscription does not go past its
  * next PUB or PING before all have. At most WINDOW batches are unacknowledged: what changes meanwhile is coalesced. Both sides
@@ -16,6 +18,7 @@
  */
 #include "core.h"
 #include "latency.h"
+#include "msgtrace.h"
 #include "service.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -25,14 +28,20 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define MESH_VERSION 2
+#define MESH_VERSION 3
 #define WINDOW 64
 #define NO_ACCOUNT UINT32_MAX
 #define RECORD_MAX (1u << 31) /* the largest message has 999,999,999 bytes */
 
 enum { CTL_SNAPSHOT = 1, CTL_DELTA, CTL_ACK, CTL_RESYNC };
-enum { REC_HELLO = 1, REC_MESSAGE };
-enum { REC_QUEUE_ONLY = 1, REC_HEADERS = 2, REC_CROSSED = 4 /* it has crossed accounts */ };
+enum { REC_HELLO = 1, REC_MESSAGE, REC_STEPS };
+enum {
+    REC_QUEUE_ONLY = 1,
+    REC_HEADERS = 2,
+    REC_CROSSED = 4, /* it has crossed accounts */
+    REC_TRACED = 8,
+    REC_TRACE_ONLY = 16
+};
 
 struct ctl {
     uint8_t type, version;
@@ -53,6 +62,10 @@ struct rec {
     uint8_t type, flags, spare, version;
     uint64_t tried; /* of a message for queue groups: the workers that have no member who takes it */
     uint32_t account, subject_len, reply_len, head_len, hdr_len, queues_len, nqueues;
+};
+struct rec_traced { /* where the steps are collected */
+    uint64_t id;
+    uint32_t origin, serial;
 };
 
 /* ---- control messages ---- */
@@ -600,6 +613,7 @@ static void peer_lost(struct core *k, struct peer *p)
     struct conn *c = p->conn;
     p->conn = NULL;
     if (c) conn_close(k, c, CLIENT_CLOSED);
+    msgtrace_peer_lost(k, (uint32_t)(p - k->peers));
     barrier_update(k);
 }
 
@@ -632,13 +646,13 @@ void mesh_free(struct core *k)
 
 static inline __attribute__((always_inline)) void record_write(struct core *k, uint32_t peer, const struct message *m,
                                                                struct match_group **queues, uint32_t nqueues,
-                                                               bool queue_only, uint64_t tried, const char *responder,
-                                                               size_t responder_len)
+                                                               bool queue_only, uint64_t tried, const char *more,
+                                                               size_t more_len)
 {
     struct peer *p = &k->peers[peer];
     uint32_t id = m->acc->id;
     if (!p->up || id >= p->ntheirs || p->theirs[id] == NO_ACCOUNT) return;
-    size_t queues_len = responder_len;
+    size_t queues_len = more_len;
     for (uint32_t i = 0; i < nqueues; i++) queues_len += 2 + queues[i]->name_len;
     struct rec r = {.type = REC_MESSAGE,
                     .version = MESH_VERSION,
@@ -653,6 +667,7 @@ static inline __attribute__((always_inline)) void record_write(struct core *k, u
     if (queue_only) r.flags |= REC_QUEUE_ONLY;
     if (m->with_headers) r.flags |= REC_HEADERS;
     if (m->way) r.flags |= REC_CROSSED;
+    if (unlikely(m->traced != NULL)) r.flags |= m->traced->only ? REC_TRACED | REC_TRACE_ONLY : REC_TRACED;
     size_t n = sizeof r + queues_len + m->subject_len + 1 + m->head_len + m->body_len;
     if (n > RECORD_MAX) return;
     r.len = (uint32_t)n;
@@ -666,7 +681,7 @@ static inline __attribute__((always_inline)) void record_write(struct core *k, u
         memcpy(w + 2, queues[i]->name, len);
         w += 2 + len;
     }
-    if (responder_len) memcpy(w, responder, responder_len), w += responder_len;
+    if (more_len) memcpy(w, more, more_len), w += more_len;
     memcpy(w, m->subject, m->subject_len);
     w += m->subject_len;
     *w++ = ' ';
@@ -680,23 +695,54 @@ static inline __attribute__((always_inline)) void record_write(struct core *k, u
     k->stats->mesh_out++;
 }
 
-/* An answer that is measured where it goes to: who gives it, and when. */
-static __attribute__((noinline)) void answer_write(struct core *k, uint32_t peer, const struct message *m,
-                                                   struct match_group **queues, uint32_t nqueues, bool queue_only,
-                                                   uint64_t tried)
+static struct rec_traced traced_of(const struct msgtrace *t)
 {
-    struct text responder;
-    text_init(&responder);
-    responder_write(k, m, &responder);
-    record_write(k, peer, m, queues, nqueues, queue_only, tried, responder.p, responder.failed ? 0 : responder.len);
-    text_free(&responder);
+    return (struct rec_traced){.id = t->id, .origin = t->origin, .serial = t->serial};
+}
+
+/* A message that is traced, or an answer that is measured where it goes to: who gives it, and when. */
+static __attribute__((noinline)) void told_write(struct core *k, uint32_t peer, const struct message *m,
+                                                 struct match_group **queues, uint32_t nqueues, bool queue_only,
+                                                 uint64_t tried)
+{
+    struct text more;
+    text_init(&more);
+    struct message n = *m;
+    if (m->traced) {
+        struct rec_traced traced = traced_of(m->traced);
+        text_add(&more, (const char *)&traced, sizeof traced);
+        if (more.failed) /* out of memory costs the trace, or the message that is nothing else */
+            n.traced = NULL;
+        else
+            msgtrace_sent(m->traced, peer);
+    }
+    size_t traced_len = more.len;
+    if (latency_tracked(m->subject, m->subject_len)) responder_write(k, m, &more);
+    if (!m->traced || n.traced || !m->traced->only)
+        record_write(k, peer, &n, queues, nqueues, queue_only, tried, more.p, more.failed ? traced_len : more.len);
+    text_free(&more);
+}
+
+void mesh_report(struct core *k, const struct msgtrace *t)
+{
+    struct peer *p = &k->peers[t->origin];
+    size_t steps = t->steps.failed ? 0 : t->steps.len, sent = t->sent.failed ? 0 : t->sent.len;
+    struct rec_traced traced = traced_of(t);
+    struct rec r = {.type = REC_STEPS, .version = MESH_VERSION, .queues_len = (uint32_t)sent};
+    size_t n = sizeof r + sizeof traced + sent + steps;
+    if (!p->up || p->serial != t->serial || n > RECORD_MAX) return;
+    r.len = (uint32_t)n;
+    char *w = output_room(k, p->conn, n);
+    if (!w) return;
+    w = put(put(w, (const char *)&r, sizeof r), (const char *)&traced, sizeof traced);
+    p->conn->wp = put(put(w, t->sent.p, sent), t->steps.p, steps);
 }
 
 void mesh_send(struct core *k, uint32_t peer, const struct message *m, struct match_group **queues, uint32_t nqueues,
                bool queue_only, uint64_t tried)
 {
-    if (unlikely(latency_tracked(m->subject, m->subject_len)))
-        answer_write(k, peer, m, queues, nqueues, queue_only, tried);
+    if (unlikely(m->traced != NULL || latency_tracked(m->subject, m->subject_len)))
+        told_write(k, peer, m, queues, nqueues, queue_only, tried);
     else
         record_write(k, peer, m, queues, nqueues, queue_only, tried, NULL, 0);
 }
@@ -729,8 +775,9 @@ static bool check(const struct rec *r)
 {
     if (r->len < sizeof *r || r->len > RECORD_MAX || r->version != MESH_VERSION) return false;
     if (r->type == REC_HELLO) return true;
-    uint64_t parts = (uint64_t)r->queues_len + r->subject_len + 1 + r->head_len + 2;
     uint64_t body = r->len - sizeof *r;
+    if (r->type == REC_STEPS) return sizeof(struct rec_traced) + (uint64_t)r->queues_len <= body;
+    uint64_t parts = (uint64_t)r->queues_len + r->subject_len + 1 + r->head_len + 2;
     return r->type == REC_MESSAGE && parts <= body && (uint64_t)r->reply_len + 2 <= r->head_len &&
            r->hdr_len <= body - parts && (uint64_t)r->nqueues * 2 <= r->queues_len;
 }
@@ -750,6 +797,30 @@ static const char *queues_end(const char *q, uint32_t len, uint32_t count)
 }
 
 static const struct hop crossed; /* the way of a message that a peer has taken from account to account */
+
+/* The beginnings of a traced message's trace here. False: they are none. */
+static bool traced_begin(struct msgtrace *t, const struct rec *r, const char *p, size_t n)
+{
+    struct rec_traced from;
+    if (n < sizeof from) return false;
+    memcpy(&from, p, sizeof from);
+    *t = (struct msgtrace){
+        .only = r->flags & REC_TRACE_ONLY, .origin = from.origin, .serial = from.serial, .id = from.id};
+    text_init(&t->steps);
+    text_init(&t->sent);
+    return from.origin < MAX_PEERS;
+}
+
+static void report_came(struct core *k, struct conn *c, const struct rec *r, const char *p)
+{
+    struct rec_traced to;
+    memcpy(&to, p, sizeof to);
+    const char *sent = p + sizeof to, *steps = sent + r->queues_len, *end = p + (r->len - sizeof *r);
+    if (c->peer < MAX_PEERS)
+        msgtrace_report(k, c->peer, to.id, sent, r->queues_len, steps, (size_t)(end - steps));
+    else
+        conn_close(k, c, PARSE_ERROR);
+}
 
 size_t mesh_parse(struct core *k, struct conn *c, const char *buf, size_t n)
 {
@@ -774,11 +845,22 @@ size_t mesh_parse(struct core *k, struct conn *c, const char *buf, size_t n)
             size_t used = hello(k, c, &r, buf + at, have);
             return at + used;
         }
+        if (unlikely(r.type == REC_STEPS)) {
+            report_came(k, c, &r, buf + at + sizeof r);
+            at += r.len;
+            continue;
+        }
         const char *queues = buf + at + sizeof r, *subject = queues + r.queues_len, *head = subject + r.subject_len + 1;
         const char *who = queues_end(queues, r.queues_len, r.nqueues);
         struct responder responder;
+        struct msgtrace traced;
+        bool whole = true;
+        if (unlikely(who && r.flags & REC_TRACED)) {
+            whole = traced_begin(&traced, &r, who, (size_t)(subject - who));
+            if (whole) who += sizeof(struct rec_traced);
+        }
         struct account *a = account_get(k, r.account);
-        if (c->peer >= MAX_PEERS || !a || !who ||
+        if (c->peer >= MAX_PEERS || !a || !who || !whole ||
             (unlikely(who != subject) && !responder_read(&responder, who, (size_t)(subject - who)))) {
             conn_close(k, c, PARSE_ERROR);
             break;
@@ -799,9 +881,11 @@ size_t mesh_parse(struct core *k, struct conn *c, const char *buf, size_t n)
                             .with_headers = r.flags & REC_HEADERS,
                             .way = r.flags & REC_CROSSED ? &crossed : NULL,
                             .responder = who == subject ? NULL : &responder,
+                            .traced = r.flags & REC_TRACED ? &traced : NULL,
                             .joined = true};
         k->stats->mesh_in++;
         deliver_from_peer(k, &m, queues, r.nqueues, r.flags & REC_QUEUE_ONLY, r.tried);
+        if (unlikely(m.traced != NULL)) msgtrace_finish(k, &traced);
         at += r.len;
         if (unlikely(k->stall_ms)) { /* the producers over there slow down when this stream fills */
             if (c->stalled_ms < 10) {

@@ -7,6 +7,7 @@
 #include "bytes.h"
 #include "core.h"
 #include "import.h"
+#include "msgtrace.h"
 #include "quote.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -312,7 +313,7 @@ struct publish {
 };
 
 static bool publish_args(struct core *k, struct conn *c, const char *line, size_t n, bool with_headers,
-                         struct publish *p)
+                         struct publish *p, const char *body, const char *end)
 {
     struct arg a[4];
     int fixed = with_headers ? 3 : 2;
@@ -338,6 +339,15 @@ static bool publish_args(struct core *k, struct conn *c, const char *line, size_
         return false;
     }
     if (p->total > c->max_payload) {
+        if (p->hdr) {
+            int64_t have = end - body < p->hdr ? end - body : p->hdr;
+            struct message m = {.subject = p->subject.p,
+                                .subject_len = p->subject.n,
+                                .payload = body,
+                                .hdr_len = (uint32_t)have,
+                                .total = (size_t)p->total};
+            msgtrace_too_large(k, c, &m);
+        }
         event_log(k, c, 0, "maximum payload exceeded: %lld vs %lld", (long long)p->total, (long long)c->max_payload);
         conn_error(k, c, "Maximum Payload Violation", MAX_PAYLOAD);
         return false;
@@ -381,7 +391,10 @@ static void publish(struct core *k, struct conn *c, const struct publish *p, con
         memcpy(w, p->size.p, p->size.n), w += p->size.n, *w++ = '\r', *w++ = '\n';
         m.head_len = (uint32_t)(w - m.head);
     }
-    deliver_publish(k, c, &m);
+    if (m.with_headers && unlikely(msgtrace_asked(c->acc, body, m.hdr_len)))
+        msgtrace_publish(k, c, &m);
+    else
+        deliver_publish(k, c, &m);
     free(big);
 }
 
@@ -536,7 +549,7 @@ static size_t parse(struct core *k, struct conn *c, const char *buf, size_t n)
         const char *next = lf + 1;
         if (verb == V_PUB || verb == V_HPUB) {
             struct publish pub;
-            if (!publish_args(k, c, args, len, verb == V_HPUB, &pub)) break;
+            if (!publish_args(k, c, args, len, verb == V_HPUB, &pub, next, end)) break;
             if (at_barrier(k, c)) break;
             size_t have = (size_t)(end - next);
             if (have < (size_t)pub.total + 2) {

@@ -220,6 +220,18 @@ bool rewrite_request(struct core *k, struct message *m, const char *reply, size_
     return true;
 }
 
+bool rewrite_headers(struct message *m, const struct text *headers, struct text *head)
+{
+    size_t total = headers->len + data_len(m);
+    line(head, (struct size){true, headers->len, total}, m->reply, m->reply_len);
+    size_t line_len = head->len;
+    text_add(head, headers->p, headers->len);
+    head->failed |= headers->failed || headers->len > UINT32_MAX;
+    if (!point(m, head, line_len, m->reply_len)) return false;
+    m->with_headers = true, m->hdr_len = (uint32_t)headers->len, m->total = total;
+    return true;
+}
+
 bool rewrite_reply(struct message *m, const char *reply, size_t n, struct text *head)
 {
     line(head, (struct size){m->with_headers, m->hdr_len, m->total}, reply, n);

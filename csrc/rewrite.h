@@ -20,6 +20,8 @@ bool rewrite_request(struct core *k, struct message *m, const char *reply, size_
 void client_info(struct text *out, const struct core *k, const struct conn *c, bool share);
 /* Where a message's headers are. */
 const char *message_headers(const struct message *m);
+/* It gets these headers. */
+bool rewrite_headers(struct message *m, const struct text *headers, struct text *head);
 bool rewrite_reply(struct message *m, const char *reply, size_t n, struct text *head);
 /* What is told of clients has changed, or the core goes. */
 void rewrite_forget_asker(struct core *k);

@@ -2,6 +2,7 @@
 #include "service.h"
 #include "answers.h"
 #include "internal.h"
+#include "msgtrace.h"
 #include "rewrite.h"
 #include <stdlib.h>
 #include <string.h>
@@ -56,13 +57,14 @@ static bool open_replies(struct core *k, struct account *a)
     return true;
 }
 
-int spl_service_export(spl_core *k, int account, int streamed, uint64_t threshold_ms)
+int spl_service_export(spl_core *k, int account, int streamed, uint64_t threshold_ms, int traced)
 {
     struct account *a = account_get(k, (uint32_t)account);
     if (!a || !open_replies(k, a)) return -1;
     struct service_export *e = calloc(1, sizeof *e);
     if (!e) return -1;
-    e->acc = a, e->streamed = streamed, e->threshold = threshold_ms ? threshold_ms : DEFAULT_THRESHOLD;
+    e->acc = a, e->streamed = streamed, e->traced = traced,
+    e->threshold = threshold_ms ? threshold_ms : DEFAULT_THRESHOLD;
     struct service_export **end = &a->services->exports;
     int number = 0;
     while (*end) end = &(*end)->next, number++;
@@ -142,6 +144,21 @@ static bool retarget(struct core *k, const struct service_import *i, struct mess
     return !plain->failed && !mapped->failed && plain->len <= UINT32_MAX && mapped->len <= UINT32_MAX;
 }
 
+/* A traced message `from` crosses into another account as `m`; `seen`: its trace goes on there. Whether somebody has it. */
+static __attribute__((noinline)) bool cross_traced(struct core *k, struct message *m, const struct message *from,
+                                                   bool seen)
+{
+    msgtrace_import(from->traced, m->acc, from, m);
+    bool only = from->traced->only;
+    if (seen) return deliver_message(k, m) && !only;
+    m->traced = NULL;
+    struct text head;
+    text_init(&head);
+    bool done = !only && msgtrace_off(m, &head) && deliver_message(k, m);
+    text_free(&head);
+    return done;
+}
+
 /* Publish it there. `keep` is the text of the reply that the responder is to use. */
 static bool forward(struct core *k, struct service_import *i, const struct message *m, const struct answer *a)
 {
@@ -161,7 +178,7 @@ static bool forward(struct core *k, struct service_import *i, const struct messa
     n.acc = there, n.way = &hop;
     bool done = retarget(k, i, &n, &plain, &mapped) &&
                 rewrite_request(k, &n, a ? a->text : "", a ? a->name_len : 0, &who, &head) &&
-                deliver_again(k, &n, &i->met);
+                (likely(!m->traced) ? deliver_again(k, &n, &i->met) : cross_traced(k, &n, m, i->by->traced));
     text_free(&plain);
     text_free(&mapped);
     text_free(&head);
@@ -225,7 +242,7 @@ static bool answer(struct core *k, const struct message *m)
     n.acc = back, n.way = &hop;
     n.subject = subject.p, n.subject_len = (uint32_t)subject.len;
     bool done = !subject.failed && rewrite_reply(&n, next ? next->text : "", next ? next->name_len : 0, &head) &&
-                deliver_message(k, &n);
+                (likely(!m->traced) ? deliver_message(k, &n) : cross_traced(k, &n, m, false));
     if (!done && next && (next = answer_find(k, back, name, sizeof name))) answer_drop(k, next, 503);
     text_free(&subject);
     text_free(&head);

@@ -28,7 +28,7 @@ struct shared_slot {
 struct shared_page {
     _Atomic uint64_t next_cid;
     _Atomic uint64_t handshakes;      /* second << 32 | how many were begun in it */
-    _Atomic uint64_t system_messages; /* the gateway's alone: how many it has sent in the system account */
+    _Atomic uint64_t system_messages; /* and about traces: how many were sent */
     uint8_t pad[40];
     struct shared_slot slot[];
 };

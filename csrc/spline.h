@@ -46,7 +46,31 @@ enum spl_event_type {
     SPL_INFO,         /* INFO came from a client (data: its JSON); answer with spl_conn_resume or spl_conn_reject */
     SPL_MESSAGE,      /* for a subscription of the server's own: reason is its tag */
     SPL_GUEST,        /* a client whose first verb was not CONNECT was bound to the user of spl_no_auth */
-    SPL_LATENCY       /* a request was measured (data: struct spl_latency); reason is the exporter's account */
+    SPL_LATENCY,      /* a request was measured (data: struct spl_latency); reason is the exporter's account */
+    SPL_TRACED /* a message was traced. data: its steps; message: where they are to be published, the headers it came
+                       * with; reason: the publisher's account */
+};
+
+/* What became of a traced message: steps, each followed by its texts and padded to a multiple of 8 bytes (size: of all that). */
+enum spl_step_type {
+    SPL_STEP_IN = 1, /* a client published it: cid, bytes, account, subject, about */
+    SPL_STEP_ERROR,  /* that was an error: other */
+    SPL_STEP_MAPPED, /* other: the new subject */
+    SPL_STEP_EXPORT, /* a stream import of account shows it as `other` */
+    SPL_STEP_IMPORT, /* it crosses into account: from subject to `other` */
+    SPL_STEP_OUT     /* to a client: cid, account, about; its subscription: subject, other (the queue) */
+};
+enum spl_step_error {
+    SPL_STEP_DONE,
+    SPL_STEP_NO_ECHO,
+    SPL_STEP_DENIED,  /* the subscription must not have this subject */
+    SPL_STEP_CLOSED,  /* the client has gone */
+    SPL_STEP_TOO_SLOW /* and the publisher does not wait for it */
+};
+struct spl_step { /* texts follow: account, subject, other, about (what spl_conn_describe was given) */
+    uint32_t size, type, error, account_len, subject_len, other_len, about_len, spare;
+    int64_t at_ns; /* since 1970 */
+    uint64_t cid, bytes;
 };
 
 struct spl_latency {  /* texts follow: subject of the results, requestor and responder (JSON), header lines */
@@ -123,18 +147,24 @@ int spl_transform_step(spl_transform *transform, int kind, const char *text, siz
 int spl_mapping(spl_core *core, int account, const char *source, size_t len);
 int spl_mapping_to(spl_core *core, int account, spl_transform *to, uint32_t upto);
 /* A stream import: `to` is the importer's pattern. `show` makes the importer's subject of the exporter's, `find` the other way round
- * (for patterns, too); both NULL if they are the same. Only before there are subscriptions. 0 or -1. */
+ * (for patterns, too); both NULL if they are the same. `traced`: messages may be traced beyond it. Only before there are
+ * subscriptions. 0 or -1. */
 int spl_stream_import(spl_core *core, int importer, int exporter, const char *to, size_t to_len, spl_transform *show,
-                      spl_transform *find);
-/* Services. An export has a number within its account; `streamed` answers end with an empty one; threshold 0: the default. An import's
- * `target` makes the exporter's subject of the local one (NULL: it is the same). The number, 0, or -1. */
-int spl_service_export(spl_core *core, int account, int streamed, uint64_t threshold_ms);
+                      spl_transform *find, int traced);
+/* Services. An export has a number within its account; `streamed` answers end with an empty one; threshold 0: the default;
+ * `traced`: requests may be traced beyond it. An import's `target` makes the exporter's subject of the local one (NULL: it is the same). The number, 0, or -1. */
+int spl_service_export(spl_core *core, int account, int streamed, uint64_t threshold_ms, int traced);
 int spl_service_import(spl_core *core, int importer, int exporter, int number, const char *local, size_t len,
                        spl_transform *target, int share);
 /* Measure the requests to an export (not `streamed`): so many percent of them, and those that ask for it by a header. `results`
  * is where the owner publishes the SPL_LATENCY events of it; `server` is 8 bytes that stand for us. 0 or -1. */
 int spl_service_latency(spl_core *core, int account, int number, const char *results, size_t len, uint32_t percent,
                         const char *server);
+/* Where so many percent of the messages that their publishers' `traceparent` header calls sampled are traced to; len 0: nowhere. 0
+ * or -1. */
+int spl_account_trace(spl_core *core, int account, const char *dest, size_t len, uint32_t percent);
+/* Number the server's messages: it grows as long as the server runs. */
+uint64_t spl_next_message(spl_core *core);
 /* Which account is the system account; to be said before anybody subscribes. */
 void spl_system_account(spl_core *core, int account);
 /* JSON for the header Nats-Request-Info: an account's name; the server, and what a client has said of itself (both with a comma in

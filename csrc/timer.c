@@ -4,6 +4,7 @@
  * put back. Re-arming on every message therefore costs a store.
  */
 #include "core.h"
+#include "msgtrace.h"
 #include "service.h"
 #include <stdlib.h>
 #include <string.h>
@@ -121,7 +122,8 @@ static void due(struct core *k, struct conn *c)
             return;
         }
         if (c->kind == KIND_INTERNAL) {
-            service_expire(k);
+            if (k->answers) service_expire(k);
+            msgtrace_expire(k);
             return;
         }
         if (c->kind == KIND_LISTENER || c->kind == KIND_MESH_LISTENER) {

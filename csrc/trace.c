@@ -11,8 +11,12 @@
 
 #define TRACE_MAX 48000u
 #define TRACE_EVENTS 2048
+#define TRACED_BYTES (1u << 20) /* of traced messages, which are events, too */
 
-bool trace_full(const struct core *k) { return k->trace && k->nevents > TRACE_EVENTS; }
+bool trace_full(const struct core *k)
+{
+    return (k->trace && k->nevents > TRACE_EVENTS) || k->traced_bytes > TRACED_BYTES;
+}
 
 static void trace_line(struct core *k, struct conn *c, const char *before, const char *verb, const char *args, size_t n)
 {

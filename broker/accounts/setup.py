@@ -32,6 +32,7 @@ def set_up_accounts(core: Core, options: Options, server_name: str) -> tuple[dic
             limits.max_subscriptions,
             limits.max_payload,
         )
+        core.accounts.account_trace(numbers[account.name], account.trace_dest, account.trace_sampling)
     exports = _share(core, options, numbers, server_hash(server_name))
     core.accounts.labels(*request_labels(options, numbers, server_name))
     cluster = options.cluster.name if options.cluster is not None else ""
@@ -50,7 +51,7 @@ def _share(core: Core, options: Options, numbers: dict[str, int], server: str) -
             if export.kind == "service":
                 streamed = export.response_type != "single"
                 number = core.accounts.service_export(
-                    numbers[account.name], streamed, export.response_threshold
+                    numbers[account.name], streamed, export.response_threshold, export.allow_trace
                 )
                 known[id(export)] = number
                 if export.latency_subject:
@@ -65,7 +66,9 @@ def _share(core: Core, options: Options, numbers: dict[str, int], server: str) -
             exporter = numbers[one.account]
             if one.kind == "stream":
                 stream = stream_shape(one)
-                core.accounts.stream_import(importer, exporter, stream.local, stream.show, stream.find)
+                core.accounts.stream_import(
+                    importer, exporter, stream.local, stream.show, stream.find, one.allow_trace
+                )
             elif offer := matching_export(accounts[one.account], one):
                 service = service_shape(one)
                 core.accounts.service_import(

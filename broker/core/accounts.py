@@ -52,21 +52,37 @@ class AccountSetup:
             if lib.spl_mapping_to(self._handle, account, _transform(transform), upto) < 0:
                 raise MemoryError
 
+    def account_trace(self, account: int, dest: str, percent: int) -> None:
+        """Trace so many percent of an account's messages with a sampled ``traceparent`` to ``dest``. Raises MemoryError."""
+        raw = to_bytes(dest)
+        if lib.spl_account_trace(self._handle, account, raw, len(raw), percent) < 0:
+            raise MemoryError
+
     def stream_import(
-        self, importer: int, exporter: int, to: str, show: Transform | None, find: Transform | None
+        self,
+        importer: int,
+        exporter: int,
+        to: str,
+        show: Transform | None,
+        find: Transform | None,
+        traced: bool = False,
     ) -> None:
         """Show what the exporter publishes to the importer's clients as ``to``.
 
-        ``show`` makes their subject of his, ``find`` his of theirs; None: they are the same. Raises MemoryError.
+        ``show`` makes their subject of his, ``find`` his of theirs; None: they are the same. ``traced``: messages may be
+        traced beyond it. Raises MemoryError.
         """
         raw = to_bytes(to)
         handles = [ffi.NULL if one is None else _transform(one) for one in (show, find)]
-        if lib.spl_stream_import(self._handle, importer, exporter, raw, len(raw), *handles) < 0:
+        if lib.spl_stream_import(self._handle, importer, exporter, raw, len(raw), *handles, traced) < 0:
             raise MemoryError
 
-    def service_export(self, account: int, streamed: bool, threshold: float) -> int:
-        """The number of a new export; threshold 0: the default, else seconds. Raises MemoryError."""
-        number = int(lib.spl_service_export(self._handle, account, streamed, int(threshold * 1000)))
+    def service_export(self, account: int, streamed: bool, threshold: float, traced: bool = False) -> int:
+        """The number of a new export; threshold 0: the default, else seconds; ``traced``: requests may be traced beyond it.
+
+        Raises MemoryError.
+        """
+        number = int(lib.spl_service_export(self._handle, account, streamed, int(threshold * 1000), traced))
         if number < 0:
             raise MemoryError
         return number

@@ -27,6 +27,10 @@ class EventType(IntEnum):
     MESSAGE = 7
     GUEST = 8
     LATENCY = 9
+    TRACED = 10
+
+
+_WITH_MESSAGE = frozenset((EventType.MESSAGE, EventType.TRACED))
 
 
 # How long a worker looks for more work before it sleeps. It halves the time of a lone request; between workers that
@@ -73,7 +77,9 @@ class Event:
     data: bytes
     ip: str
     port: int
-    message: Message | None = None  # of a MESSAGE, whose ``reason`` is the tag of the subscription
+    # Of a MESSAGE, whose ``reason`` is the tag of the subscription; or of a TRACED one of the account ``reason``: where the
+    # trace goes, and the headers of the message that was traced.
+    message: Message | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -181,7 +187,7 @@ class Core:
                 ffi.unpack(e.data, e.len) if e.len else b"",
                 ffi.string(e.ip).decode(),
                 e.port,
-                _message(e.message) if e.type == EventType.MESSAGE else None,
+                _message(e.message) if e.type in _WITH_MESSAGE else None,
             )
 
     def watch(self, fd: int) -> None:
@@ -234,6 +240,10 @@ class Core:
     def interested(self, account: int, subject: bytes) -> bool:
         """Would somebody other than ourselves get what is published on this subject?"""
         return bool(lib.spl_interest(self._handle, account, subject, len(subject)))
+
+    def next_message(self) -> int:
+        """The number of the server's next message of its own: it grows as long as the server runs."""
+        return int(lib.spl_next_message(self._handle))
 
     def identify(self, conn: int, fields: bytes) -> None:
         """What services that may know it are told of a client, beyond what its connection shows."""

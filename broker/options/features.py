@@ -40,9 +40,6 @@ def unsupported_features(options: Options) -> list[str]:
     )
     if through_proxy and not options.proxy_required:
         found.append(_UNSUPPORTED["proxy_required"])
-    for account in options.accounts:
-        if account.trace_dest:
-            found.append("msg_trace (message traces)")
     return [*dict.fromkeys(found), *options.foreign]
 
 

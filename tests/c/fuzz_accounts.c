@@ -363,16 +363,16 @@ static void share(struct world *w, const struct import *i)
     int to_len, from = i->from, rc;
     snprintf(in, sizeof in, "in%d", from);
     switch (i->form) {
-    case 0: rc = spl_stream_import(w->k, i->to, from, "s.>", 3, NULL, NULL); break;
+    case 0: rc = spl_stream_import(w->k, i->to, from, "s.>", 3, NULL, NULL, 0); break;
     case 1:
         to_len = snprintf(to, sizeof to, "%s.s.>", in);
-        rc = spl_stream_import(w->k, i->to, from, to, (size_t)to_len, made(0, in, -1, -1), made(1, "", -1, -1));
+        rc = spl_stream_import(w->k, i->to, from, to, (size_t)to_len, made(0, in, -1, -1), made(1, "", -1, -1), 0);
         break;
     case 2:
         to_len = snprintf(to, sizeof to, "%s.*.*", in);
-        rc = spl_stream_import(w->k, i->to, from, to, (size_t)to_len, made(-1, in, 2, 1), made(-1, "s", 2, 1));
+        rc = spl_stream_import(w->k, i->to, from, to, (size_t)to_len, made(-1, in, 2, 1), made(-1, "s", 2, 1), 0);
         break;
-    case 3: rc = spl_stream_import(w->k, i->to, from, "x.*", 3, made(-1, "x", 1, -1), made(-1, "q", 1, -1)); break;
+    case 3: rc = spl_stream_import(w->k, i->to, from, "x.*", 3, made(-1, "x", 1, -1), made(-1, "q", 1, -1), 0); break;
     case 4: rc = spl_service_import(w->k, i->to, from, 0, "q.*", 3, NULL, i->from % 2); break;
     case 5: rc = spl_service_import(w->k, i->to, from, 0, "r.*", 3, made(-1, "q", 1, -1), 0); break;
     case 6: rc = spl_service_import(w->k, i->to, from, 0, "y", 1, made(-1, "q.a", -1, -1), 1); break;
@@ -400,7 +400,7 @@ static void build(struct world *w)
         snprintf(name, sizeof name, "A%u", i);
         int n = snprintf(label, sizeof label, "\"A%u\"", i);
         if (i && spl_account(w->k, name, 2) != (int)i) abort();
-        if (spl_account_label(w->k, (int)i, label, (size_t)n) < 0 || spl_service_export(w->k, (int)i, 0, 0) != 0)
+        if (spl_account_label(w->k, (int)i, label, (size_t)n) < 0 || spl_service_export(w->k, (int)i, 0, 0, 0) != 0)
             abort();
         for (unsigned c = 2 * i; c < 2 * i + 2; c++) {
             struct conn *conn = w->clients[c] = conn_new(w->k, -1, KIND_CLIENT);

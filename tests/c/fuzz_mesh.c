@@ -16,9 +16,9 @@ static struct core *two_accounts(void)
     cfg.max_payload = 4096;
     struct core *k = spl_new(&cfg);
     if (!k || spl_account(k, "$G", 2) != 0 || spl_account(k, "A", 1) != 1) abort();
-    if (spl_account_label(k, 0, "\"$G\"", 4) != 0 || spl_service_export(k, 0, 1, 0) != 0) abort();
+    if (spl_account_label(k, 0, "\"$G\"", 4) != 0 || spl_service_export(k, 0, 1, 0, 0) != 0) abort();
     if (spl_service_import(k, 1, 0, 0, "a.*", 3, NULL, 0) != 0) abort();
-    if (spl_stream_import(k, 1, 0, "a.>", 3, NULL, NULL) != 0) abort();
+    if (spl_stream_import(k, 1, 0, "a.>", 3, NULL, NULL, 0) != 0) abort();
     if (spl_peer_up(k, 1, 2, "/nowhere") != 0 || spl_peer_up(k, 2, 3, "/nowhere") != 0) abort();
     return k;
 }
@@ -45,9 +45,11 @@ static void request(struct core *k, struct conn *c)
 
 static size_t frame(char *p, size_t n, uint8_t kind)
 {
-    struct record r = {.len = (uint32_t)n, .type = 2, .flags = kind >> 3 & 7, .version = 2, .account = kind >> 6 & 1};
+    struct record r = {.len = (uint32_t)n, .type = 2, .flags = kind >> 3 & 7, .version = 3, .account = kind >> 6 & 1};
     if (n < sizeof r + 16) return 0;
     const uint8_t *by = (const uint8_t *)p + sizeof r; /* the lengths come from the bytes, and so may be wrong */
+    if (by[6] & 1) r.flags |= by[6] & 24;              /* traced, and nothing but that */
+    if (kind >> 7) r.type = 3;                         /* a report */
     r.subject_len = by[0] % 12, r.reply_len = by[1] % 24, r.head_len = r.reply_len + 2 + by[2] % 6;
     r.hdr_len = by[3], r.queues_len = by[4] % 16, r.nqueues = by[5] % 4;
     memcpy(p, &r, sizeof r);
@@ -67,7 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     memcpy(exact, data + 1, n - 1);
     if (kind & 1) {
         if (kind & 2 && n > 41)
-            exact[0] = 1 + (kind >> 2 & 3), exact[1] = 2, exact[2] = 1, exact[3] = 0, exact[4] = 2,
+            exact[0] = 1 + (kind >> 2 & 3), exact[1] = 3, exact[2] = 1, exact[3] = 0, exact[4] = 2,
             exact[5] = exact[6] = exact[7] = 0;
         spl_control(k, exact, n - 1);
     } else {

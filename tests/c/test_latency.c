@@ -66,9 +66,9 @@ static struct core *measured(void)
     CHECK(mid == 1 && imp == 2);
     CHECK(spl_account_label(k, 0, "\"$G\"", 4) == 0 && spl_account_label(k, imp, "\"IMP\"", 5) == 0);
     CHECK(spl_account_label(k, mid, "\"MID\"", 5) == 0 && spl_where(k, ",\"server\":\"s\"", 13) == 0);
-    CHECK(spl_service_export(k, 0, 0, 40) == 0 && spl_service_export(k, 0, 0, 0) == 1);
-    CHECK(spl_service_export(k, 0, 0, 60) == 2 && spl_service_export(k, 0, 1, 0) == 3);
-    CHECK(spl_service_export(k, mid, 0, 20) == 0);
+    CHECK(spl_service_export(k, 0, 0, 40, 0) == 0 && spl_service_export(k, 0, 0, 0, 0) == 1);
+    CHECK(spl_service_export(k, 0, 0, 60, 0) == 2 && spl_service_export(k, 0, 1, 0, 0) == 3);
+    CHECK(spl_service_export(k, mid, 0, 20, 0) == 0);
     CHECK(spl_service_latency(k, 0, 0, "lat.q", 5, 100, SERVER) == 0);
     CHECK(spl_service_latency(k, 0, 1, "lat.h", 5, 0, SERVER) == 0);
     CHECK(spl_service_latency(k, 0, 2, "lat.deep", 8, 1, SERVER) == 0);

@@ -255,7 +255,7 @@ static void repair(void)
     settle(&m);
     CHECK(pair_heard(&b, "MSG lost 1 0\r\n\r\nMSG next 2 0\r\n\r\n"));
     CHECK(spl_mesh_joined(m.k[0]) && spl_mesh_joined(m.k[1]));
-    static const char nonsense[64] = {9, 2};
+    static const char nonsense[64] = {9, 3};
     CHECK_EQ(spl_control(m.k[0], nonsense, 3), -1);
     CHECK_EQ(spl_control(m.k[0], nonsense, sizeof nonsense), 0); /* of a start that nobody told us of */
     pair_close(&a), pair_close(&b);
@@ -495,7 +495,7 @@ static void largest(void)
     struct conn *stream = m.k[0]->peers[1].conn;
     uint32_t head[12] = {0}, total = 999999999; /* length; type, version; tried; account; lengths of the parts */
     head[0] = (uint32_t)sizeof head + 1 + 1 + 11 + total + 2;
-    head[1] = 2 | 2u << 24;
+    head[1] = 2 | 3u << 24;
     head[5] = 1, head[7] = 11;
     CHECK_EQ(mesh_parse(m.k[0], stream, (const char *)head, sizeof head), 0);
     CHECK(!stream->closed);
@@ -516,7 +516,7 @@ static void short_line(void)
     pair_conn(&plain)->headers = false;
     pair_say(&plain, "SUB x 1\r\n");
     settle(&m);
-    uint32_t head[12] = {sizeof record, 2 | 2u << 8 | 2u << 24, 0, 0, 0, 1, 0, 2};
+    uint32_t head[12] = {sizeof record, 2 | 2u << 8 | 3u << 24, 0, 0, 0, 1, 0, 2};
     memset(record, '.', sizeof record);
     memcpy(record, head, sizeof head);
     memcpy(record + sizeof head, "x \r\n", 4);

@@ -218,7 +218,6 @@ def dataclasses_of(*modules: str) -> list[Any]:
         ("cluster {}\ngateway {}", ["cluster (routes)", "gateway (superclusters)"]),
         ("leafnodes {}\nwebsocket {no_tls: true}", ["leafnodes", "websocket"]),
         ("resolver: MEM", ["resolver (JWT authentication)"]),
-        ("accounts { A { msg_trace: t } }", ["msg_trace (message traces)"]),
         ("jetstream: on\nmqtt {}\nocsp: on", ["jetstream", "mqtt", "ocsp"]),
         ("authorization { users [ { user: a, proxy_required: on } ] }", ["proxy_required (trusted proxies)"]),
     ],
