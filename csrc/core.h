@@ -398,7 +398,8 @@ void client_pongs(struct core *k, struct conn *c); /* pong_at has come */
 
 /* deliver.c */
 void deliver_publish(struct core *k, struct conn *c, struct message *m);
-bool deliver_allowed(struct conn *c, const char *subject, size_t n); /* may it publish there? */
+void deliver_traced(struct core *k, struct conn *c, struct message *m); /* the same of one that is traced */
+bool deliver_allowed(struct conn *c, const char *subject, size_t n);    /* may it publish there? */
 void deliver_refused(struct core *k, struct conn *c, const char *subject, size_t n);
 bool deliver_message(struct core *k, struct message *m); /* within m->acc, to all; whether anybody got it */
 bool deliver_again(struct core *k, struct message *m, struct recent *last); /* the same, if subjects repeat */

@@ -255,20 +255,18 @@ static int deliver_group(struct core *k, struct match_group *g, const struct mes
     return remote ? group_peer(k, g, m, random_below(k, remote), 0) : -2;
 }
 
-/* Everything that `m` meets, for a message published here. Returns whether anybody got it. */
-static bool deliver_all(struct core *k, const struct match *r, struct message *m)
+/* Everything that `m` meets, for a message published here. Returns whether anybody got it. There is one of it for messages that are
+ * traced, so that the others pay nothing. */
+static inline __attribute__((always_inline)) bool deliver_each(struct core *k, const struct match *r, struct message *m,
+                                                               bool traced)
 {
     bool delivered = false;
     uint32_t mark = k->nspecial;
     uint32_t n = r->nplain;
     struct sub **plain = r->plain;
-    if (unlikely(m->traced != NULL)) {
-        for (uint32_t i = 0; i < n; i++) delivered |= traced_sub(k, plain[i], m);
-        n = 0;
-    }
     for (uint32_t i = 0; i < n; i++) {
         if (likely(i + 1 < n)) __builtin_prefetch(plain[i + 1]->owner);
-        delivered |= deliver_sub(k, plain[i], m);
+        delivered |= traced ? traced_sub(k, plain[i], m) : deliver_sub(k, plain[i], m);
     }
     uint64_t peers = (m->way ? r->askable : r->peers) & k->peers_up;
     if (likely(!peers && !r->ngroups)) {
@@ -302,10 +300,21 @@ static bool deliver_all(struct core *k, const struct match *r, struct message *m
     return delivered;
 }
 
+static bool deliver_all(struct core *k, const struct match *r, struct message *m)
+{
+    return deliver_each(k, r, m, false);
+}
+
+static __attribute__((noinline)) bool deliver_all_traced(struct core *k, const struct match *r, struct message *m)
+{
+    return deliver_each(k, r, m, true);
+}
+
 bool deliver_message(struct core *k, struct message *m)
 {
     const struct match *r = sublist_match(m->acc->subs, m->subject, m->subject_len);
-    return r && deliver_all(k, r, m);
+    if (!r) return false;
+    return unlikely(m->traced != NULL) ? deliver_all_traced(k, r, m) : deliver_all(k, r, m);
 }
 
 bool deliver_again(struct core *k, struct message *m, struct recent *last)
@@ -411,7 +420,8 @@ static inline const struct match *match_for(struct core *k, struct conn *c, cons
     return r;
 }
 
-static inline void publish(struct core *k, struct conn *c, struct message *m)
+static inline __attribute__((always_inline)) void publish(struct core *k, struct conn *c, struct message *m,
+                                                          bool traced)
 {
     bool allowed;
     const struct match *r = match_for(k, c, m, &allowed);
@@ -431,12 +441,12 @@ static inline void publish(struct core *k, struct conn *c, struct message *m)
         return;
     }
     if (unlikely(c->verbose)) conn_ok(k, c);
-    bool delivered = deliver_all(k, r, m);
+    bool delivered = traced ? deliver_all_traced(k, r, m) : deliver_all(k, r, m);
     if (unlikely(!delivered) && c->no_responders && m->reply_len) no_responders(k, c, m);
 }
 
 /* The account maps subjects: everything else is about the subject that comes out, which is empty for a lost message. */
-static void publish_mapped(struct core *k, struct conn *c, struct message *m)
+static __attribute__((noinline)) void publish_mapped(struct core *k, struct conn *c, struct message *m)
 {
     struct text subject;
     text_init(&subject);
@@ -452,7 +462,10 @@ static void publish_mapped(struct core *k, struct conn *c, struct message *m)
         m->subject = subject.p, m->subject_len = (uint32_t)subject.len;
         if (unlikely(m->traced != NULL)) msgtrace_mapped(m->traced, m->subject, m->subject_len);
     }
-    publish(k, c, m);
+    if (unlikely(m->traced != NULL))
+        publish(k, c, m, true);
+    else
+        publish(k, c, m, false);
     text_free(&subject);
 }
 
@@ -463,7 +476,17 @@ void deliver_publish(struct core *k, struct conn *c, struct message *m)
     if (unlikely(c->acc->mappings != NULL))
         publish_mapped(k, c, m);
     else
-        publish(k, c, m);
+        publish(k, c, m, false);
+}
+
+void deliver_traced(struct core *k, struct conn *c, struct message *m)
+{
+    c->in_msgs++;
+    c->in_bytes += m->total;
+    if (c->acc->mappings)
+        publish_mapped(k, c, m);
+    else
+        publish(k, c, m, true);
 }
 
 /* A message from another worker: our own plain subscriptions, and one member of each group it was picked for. If the last member

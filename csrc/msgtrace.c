@@ -6,6 +6,7 @@
 #include "rewrite.h"
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define COLLECT_MS 1000       /* a peer that does not report for so long reports nothing */
 #define COLLECT_MOST 4096     /* traces that wait for peers */
@@ -43,6 +44,47 @@ static bool sampled(const char *p, size_t n)
     if (dashes != 3 || n < 3 || p[n - 3] != '-') return false;
     int high = hex(p[n - 2]), low = hex(p[n - 1]);
     return high >= 0 && high < 8 && low >= 0 && low & 1;
+}
+
+static __attribute__((noinline)) bool parent_named(const char *p, size_t n)
+{
+    static const char name[] = "traceparent:";
+    const char *end = p + n;
+    while ((p = memchr(p, '\n', (size_t)(end - p))) && (size_t)(end - ++p) >= sizeof name - 1)
+        if (strncasecmp(p, name, sizeof name - 1) == 0) return true;
+    return false;
+}
+
+static __attribute__((noinline)) bool dest_named(const char *p, size_t n)
+{
+    return memmem(p, n, "\n" TRACE_DEST ":", sizeof TRACE_DEST + 1);
+}
+
+#ifdef __SSE2__
+/* At 16 places from p on: is there the end of a line, and 6 bytes on a letter as in the name? */
+static inline __m128i places(const char *p)
+{
+    __m128i x = _mm_loadu_si128((const __m128i *)(const void *)p);
+    __m128i y = _mm_loadu_si128((const __m128i *)(const void *)(p + 6));
+    return _mm_and_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('\n')), _mm_cmpeq_epi8(y, _mm_set1_epi8('T')));
+}
+
+static inline bool maybe_dest_named(const char *p, size_t n)
+{
+    const char *last = p + n - 22; /* behind these places is no room for a name and a value */
+    p += 9;                        /* "NATS/1.0\r" */
+    __m128i found = places(last);
+    for (; last - p > 16; p += 32) found = _mm_or_si128(found, _mm_or_si128(places(p), places(p + 16)));
+    if (p < last) found = _mm_or_si128(found, places(p));
+    return _mm_movemask_epi8(found);
+}
+#else
+static bool maybe_dest_named(const char *p, size_t n) { return p && n; }
+#endif
+
+bool msgtrace_named(const char *p, size_t n, bool parent)
+{
+    return (unlikely(maybe_dest_named(p, n)) && dest_named(p, n)) || (unlikely(parent) && parent_named(p, n));
 }
 
 enum trace_asked msgtrace_parse(const char *p, size_t n, struct trace_request *out)
@@ -355,7 +397,7 @@ void msgtrace_publish(struct core *k, struct conn *c, struct message *m)
     came_in(&t, c, m);
     m->traced = &t;
     uint32_t account = c->acc->id, dest_len = (uint32_t)r.dest_len, headers_len = m->hdr_len;
-    deliver_publish(k, c, m);
+    deliver_traced(k, c, m);
     if (!collect(k, &t, account, r.dest, dest_len, headers, headers_len))
         tell(k, account, r.dest, dest_len, headers, headers_len, &t.steps);
     text_free(&t.steps);

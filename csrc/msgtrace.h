@@ -11,7 +11,6 @@
 #ifndef SPLINE_MSGTRACE_H
 #define SPLINE_MSGTRACE_H
 #include "core.h"
-#include <strings.h>
 
 #define TRACE_DEST "Nats-Trace-Dest"
 #define TRACE_DISABLED "trace disabled"
@@ -32,18 +31,12 @@ struct trace_request {
 enum trace_asked { TRACE_NOT_ASKED, TRACE_ASKED, TRACE_ASKED_BY_PARENT };
 enum trace_asked msgtrace_parse(const char *headers, size_t n, struct trace_request *out);
 
-/* May the headers ask for a trace? The look at every message with headers: names at the start of a line. */
-static inline bool msgtrace_asked(const struct account *a, const char *p, size_t n)
+/* May the headers ask for a trace? The look at every message with headers: is there a line that begins with a name that counts?
+ * `parent`: traceparent does, too. */
+bool msgtrace_named(const char *headers, size_t n, bool parent);
+static inline bool msgtrace_asked(const struct account *a, const char *headers, size_t n)
 {
-    const char *end = p + n, *at;
-    for (; (at = memchr(p, '\n', (size_t)(end - p))); p = at + 1) {
-        size_t left = (size_t)(end - at - 1);
-        if (left <= sizeof "traceparent") return false;
-        if (at[1] == 'N' && left > sizeof TRACE_DEST && memcmp(at + 1, TRACE_DEST ":", sizeof TRACE_DEST) == 0)
-            return true;
-        if (a->trace_dest && (at[1] | 32) == 't' && strncasecmp(at + 1, "traceparent:", 12) == 0) return true;
-    }
-    return false;
+    return n >= sizeof "NATS/1.0\r\n" TRACE_DEST ":d\r\n" - 1 && msgtrace_named(headers, n, a->trace_dest != NULL);
 }
 
 /* Publish a client's message whose headers may ask for a trace. */

@@ -391,7 +391,7 @@ static void publish(struct core *k, struct conn *c, const struct publish *p, con
         memcpy(w, p->size.p, p->size.n), w += p->size.n, *w++ = '\r', *w++ = '\n';
         m.head_len = (uint32_t)(w - m.head);
     }
-    if (m.with_headers && unlikely(msgtrace_asked(c->acc, body, m.hdr_len)))
+    if (unlikely(msgtrace_asked(c->acc, body, m.hdr_len)))
         msgtrace_publish(k, c, &m);
     else
         deliver_publish(k, c, &m);
