@@ -35,6 +35,23 @@ static inline char *put(char *w, const char *p, size_t n)
     return w + n;
 }
 
+/* Write a number and return where it ends: at most NUMBER_MAX bytes. */
+#define NUMBER_MAX 20
+static inline char *put_number(char *w, uint64_t v)
+{
+    if (v < 1000) { /* as most are: without a branch that depends on it */
+        unsigned ones = (unsigned)v, tens = ones / 10, hundreds = ones / 100;
+        *w = (char)('0' + hundreds), w += ones >= 100;
+        *w = (char)('0' + tens - hundreds * 10), w += ones >= 10;
+        *w = (char)('0' + ones - tens * 10);
+        return w + 1;
+    }
+    unsigned n = 4;
+    for (uint64_t power = 10000; v >= power && n < NUMBER_MAX; power *= 10) n++;
+    for (char *at = w + n; at > w; v /= 10) *--at = (char)('0' + v % 10);
+    return w + n;
+}
+
 /* Are these n bytes the same? */
 static inline bool bytes_same(const char *a, const char *b, size_t n)
 {

@@ -16,15 +16,6 @@
 
 #define GROUPS_AT_ONCE 64
 
-static inline char *put_number(char *w, size_t v)
-{
-    char digits[24];
-    int i = sizeof digits;
-    do digits[--i] = (char)('0' + v % 10);
-    while (v /= 10);
-    return put(w, digits + i, sizeof digits - (size_t)i);
-}
-
 static void trace_delivery(struct core *k, struct conn *c, const struct sub *s, const struct message *m, bool strip)
 {
     char line[512];

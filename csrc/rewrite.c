@@ -20,21 +20,22 @@ const char *message_headers(const struct message *m) { return m->line_len ? m->h
 
 static size_t data_len(const struct message *m) { return m->total - (m->with_headers ? m->hdr_len : 0); }
 
-struct size {
-    bool with_headers;
-    size_t headers, total;
-};
+#define LINE_ROOM (2 * NUMBER_MAX + 4) /* bytes, and the reply */
 
-static void line(struct text *out, struct size size, const char *reply, size_t n)
+/* What follows the subscription's number in the control line. */
+static char *put_line(char *w, const char *reply, size_t n, bool with_headers, size_t headers, size_t total)
 {
-    text_add(out, reply, n);
-    if (n) text_add(out, " ", 1);
-    if (size.with_headers) {
-        text_number(out, size.headers);
-        text_add(out, " ", 1);
+    if (n) {
+        w = put(w, reply, n);
+        *w++ = ' ';
     }
-    text_number(out, size.total);
-    text_add(out, "\r\n", 2);
+    if (with_headers) {
+        w = put_number(w, headers);
+        *w++ = ' ';
+    }
+    w = put_number(w, total);
+    *w++ = '\r', *w++ = '\n';
+    return w;
 }
 
 /* What a reader may take for white space around a name. */
@@ -145,11 +146,13 @@ void client_info(struct text *out, const struct core *k, const struct conn *c, b
     info(out, "{", k, &who, "}");
 }
 
-/* The header about the client that asked last: one who asks once asks again. */
+/* The client that asked last: one who asks once asks again, and often as much. */
 struct last_asker {
     struct asker who;
     uint64_t handle, rtt_ns;
-    struct text text;
+    size_t data, line_len; /* of the request; of the line for it, which ends where the headers begin */
+    struct text
+        text; /* LINE_ROOM bytes that end with the line, then the headers, all there are if it had none of its own */
 };
 
 void rewrite_forget_asker(struct core *k)
@@ -162,26 +165,34 @@ void rewrite_forget_asker(struct core *k)
 
 static bool is_same(const struct last_asker *l, const struct asker *who)
 {
-    return l->who.client == who->client && l->handle == conn_handle(who->client) && l->rtt_ns == who->client->rtt_ns &&
-           l->who.acc == who->acc && l->who.via == who->via && l->who.tell == who->tell;
+    return l->handle == conn_handle(who->client) && l->rtt_ns == who->client->rtt_ns && l->who.acc == who->acc &&
+           l->who.via == who->via && l->who.tell == who->tell;
 }
 
-/* NULL: out of memory. */
-static const struct text *info_of(struct core *k, const struct asker *who)
+static struct last_asker *meet(struct core *k, const struct asker *who)
 {
+    static const char room[LINE_ROOM];
     struct last_asker *l = k->last_asker;
-    if (l && is_same(l, who)) return &l->text;
     if (!l) {
         l = k->last_asker = malloc(sizeof *l);
         if (!l) return NULL;
         text_init(&l->text);
     }
     l->who = *who, l->handle = conn_handle(who->client), l->rtt_ns = who->client->rtt_ns;
-    text_set(&l->text, "", 0);
+    l->data = SIZE_MAX;
+    text_set(&l->text, room, LINE_ROOM);
+    add(&l->text, VERSION);
     info(&l->text, "Nats-Request-Info: {", k, who, "}\r\n\r\n");
-    if (!l->text.failed) return &l->text;
+    if (!l->text.failed) return l;
     rewrite_forget_asker(k);
     return NULL;
+}
+
+/* NULL: out of memory. */
+static inline struct last_asker *last_asker(struct core *k, const struct asker *who)
+{
+    struct last_asker *l = k->last_asker;
+    return likely(l && is_same(l, who)) ? l : meet(k, who);
 }
 
 static bool point(struct message *m, const struct text *head, size_t line_len, size_t reply_len)
@@ -198,24 +209,51 @@ static bool point(struct message *m, const struct text *head, size_t line_len, s
     return true;
 }
 
+/* A request that has headers: ours follow them. */
+static bool append_info(struct message *m, const char *reply, size_t n, const struct last_asker *l, struct text *head)
+{
+    const char *info = l->text.p + LINE_ROOM + VERSION_LEN;
+    size_t info_len = l->text.len - LINE_ROOM - VERSION_LEN, line_len = 0;
+    struct text own;
+    text_init(&own);
+    copy_headers(&own, message_headers(m), m->hdr_len);
+    size_t headers = own.len + info_len, total = headers + data_len(m);
+    char *w = own.failed ? NULL : text_room(head, n + LINE_ROOM + headers);
+    if (w) {
+        w = put_line(w, reply, n, true, headers, total);
+        line_len = (size_t)(w - head->p);
+        w = put(w, own.p, own.len);
+        w = put(w, info, info_len);
+        head->len = (size_t)(w - head->p);
+    }
+    text_free(&own);
+    if (!w || !point(m, head, line_len, n)) return false;
+    m->hdr_len = (uint32_t)headers, m->total = total;
+    return true;
+}
+
 bool rewrite_request(struct core *k, struct message *m, const char *reply, size_t n, const struct asker *who,
                      struct text *head)
 {
     if (!k->cfg.headers) return rewrite_reply(m, reply, n, head);
-    const struct text *about = info_of(k, who);
-    if (!about) return false;
-    struct text own;
-    text_init(&own);
-    if (m->with_headers) copy_headers(&own, message_headers(m), m->hdr_len);
-    size_t before = m->with_headers ? own.len : VERSION_LEN;
-    size_t headers = before + about->len, total = headers + data_len(m);
-    line(head, (struct size){true, headers, total}, reply, n);
-    size_t line_len = head->len;
-    text_add(head, m->with_headers ? own.p : VERSION, before);
-    text_add(head, about->p, about->len);
-    head->failed |= own.failed;
-    text_free(&own);
-    if (!point(m, head, line_len, n)) return false;
+    struct last_asker *l = last_asker(k, who);
+    if (!l) return false;
+    if (m->with_headers) return append_info(m, reply, n, l, head);
+    size_t headers = l->text.len - LINE_ROOM, total = headers + m->total;
+    if (l->data != m->total) {
+        char line[LINE_ROOM];
+        l->data = m->total, l->line_len = (size_t)(put_line(line, "", 0, true, headers, total) - line);
+        memcpy(l->text.p + LINE_ROOM - l->line_len, line, l->line_len);
+    }
+    size_t len = l->line_len + headers;
+    char *w = text_room(head, n + 1 + len);
+    if (!w) return false;
+    if (n) {
+        w = put(w, reply, n);
+        *w++ = ' ';
+    }
+    head->len = (size_t)(put(w, l->text.p + LINE_ROOM - l->line_len, len) - head->p);
+    if (!point(m, head, head->len - headers, n)) return false;
     m->with_headers = true, m->hdr_len = (uint32_t)headers, m->total = total;
     return true;
 }
@@ -223,10 +261,11 @@ bool rewrite_request(struct core *k, struct message *m, const char *reply, size_
 bool rewrite_headers(struct message *m, const struct text *headers, struct text *head)
 {
     size_t total = headers->len + data_len(m);
-    line(head, (struct size){true, headers->len, total}, m->reply, m->reply_len);
-    size_t line_len = head->len;
-    text_add(head, headers->p, headers->len);
-    head->failed |= headers->failed || headers->len > UINT32_MAX;
+    char *w = headers->failed ? NULL : text_room(head, m->reply_len + LINE_ROOM + headers->len);
+    if (!w) return false;
+    w = put_line(w, m->reply, m->reply_len, true, headers->len, total);
+    size_t line_len = (size_t)(w - head->p);
+    head->len = (size_t)(put(w, headers->p, headers->len) - head->p);
     if (!point(m, head, line_len, m->reply_len)) return false;
     m->with_headers = true, m->hdr_len = (uint32_t)headers->len, m->total = total;
     return true;
@@ -234,8 +273,12 @@ bool rewrite_headers(struct message *m, const struct text *headers, struct text 
 
 bool rewrite_reply(struct message *m, const char *reply, size_t n, struct text *head)
 {
-    line(head, (struct size){m->with_headers, m->hdr_len, m->total}, reply, n);
-    size_t line_len = head->len;
-    if (m->with_headers) text_add(head, message_headers(m), m->hdr_len);
+    size_t headers = m->with_headers ? m->hdr_len : 0;
+    char *w = text_room(head, n + LINE_ROOM + headers);
+    if (!w) return false;
+    w = put_line(w, reply, n, m->with_headers, headers, m->total);
+    size_t line_len = (size_t)(w - head->p);
+    if (m->with_headers) w = put(w, message_headers(m), headers);
+    head->len = (size_t)(w - head->p);
     return point(m, head, line_len, n);
 }

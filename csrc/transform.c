@@ -22,32 +22,24 @@ struct piece {
 
 /* ---- text ---- */
 
-void text_add_more(struct text *t, const char *p, size_t n)
+bool text_grow(struct text *t, size_t n)
 {
-    if (t->failed) return;
+    if (t->failed) return false;
     size_t cap = (t->len + n) * 2;
     char *more = t->p == t->small ? malloc(cap) : realloc(t->p, cap);
     if (!more) {
         t->failed = true;
-        return;
+        return false;
     }
     if (t->p == t->small) memcpy(more, t->small, t->len);
     t->p = more, t->cap = cap;
-    text_add(t, p, n);
+    return true;
 }
 
 void text_number(struct text *t, uint64_t v)
 {
-    char digits[24];
-    size_t i = sizeof digits;
-    do digits[--i] = (char)('0' + v % 10);
-    while (v /= 10);
-    text_add(t, digits + i, sizeof digits - i);
-}
-
-void text_free(struct text *t)
-{
-    if (t->p != t->small) free(t->p);
+    char *w = text_room(t, NUMBER_MAX);
+    if (w) t->len = (size_t)(put_number(w, v) - t->p);
 }
 
 /* ---- making one ---- */

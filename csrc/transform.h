@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 enum step_kind { /* numbers are those of broker/options/transforms.py */
                  STEP_TEXT,
@@ -36,18 +37,25 @@ static inline void text_init(struct text *t)
 {
     t->p = t->small, t->len = 0, t->cap = sizeof t->small, t->failed = false;
 }
-void text_add_more(struct text *t, const char *p, size_t n); /* where there is no room yet */
+bool text_grow(struct text *t, size_t n);
+/* Where n more bytes may be written, whose writer then says how long the text is. NULL: out of memory. */
+static inline char *text_room(struct text *t, size_t n)
+{
+    if ((t->failed || t->cap - t->len < n) && !text_grow(t, n)) return NULL;
+    return t->p + t->len;
+}
 static inline void text_add(struct text *t, const char *p, size_t n)
 {
-    if (t->failed || t->cap - t->len < n) {
-        text_add_more(t, p, n);
-        return;
-    }
-    put(t->p + t->len, p, n);
+    char *w = text_room(t, n);
+    if (!w) return;
+    put(w, p, n);
     t->len += n;
 }
 void text_number(struct text *t, uint64_t v);
-void text_free(struct text *t);
+static inline void text_free(struct text *t)
+{
+    if (t->p != t->small) free(t->p);
+}
 static inline void text_set(struct text *t, const char *p, size_t n)
 {
     t->len = 0, t->failed = false;

@@ -326,6 +326,43 @@ static void who_asks(void)
     spl_free(k);
 }
 
+/* The line says how long the request is, whatever the one before it was like. */
+static void lengths(void)
+{
+    static const size_t sizes[] = {0, 1, 9, 10, 900, 940, 941, 9999, 10, 100, 0};
+    static char data[10000], ask[10100], expected[10200];
+    struct core *k = three_accounts();
+    struct pair exp = open_in(k, 0), mid = open_in(k, 1);
+    pair_say(&exp, "SUB q 1\r\n");
+    pair_say(&mid, "SUB box 1\r\n");
+    memset(data, 'x', sizeof data);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes * 4; i++) {
+        size_t n = sizes[i / 4];
+        bool reply = i & 1, headed = i & 2;
+        const char *own = headed ? "NATS/1.0\r\nA:b\r\n" : "NATS/1.0\r\n";
+        char name[18] = "";
+        if (headed)
+            snprintf(ask, sizeof ask, "HPUB hop %s17 %zu\r\n%s\r\n%.*s\r\n", reply ? "box " : "", 17 + n, own, (int)n,
+                     data);
+        else
+            snprintf(ask, sizeof ask, "PUB hop %s%zu\r\n%.*s\r\n", reply ? "box " : "", n, (int)n, data);
+        pair_say(&mid, ask);
+        if (reply) {
+            pair_listen(&exp);
+            const char *at = memmem(exp.heard, exp.nheard, "_R_.", 4);
+            CHECK(at);
+            if (at) memcpy(name, at, 17);
+        }
+        size_t headers = strlen(own) + strlen("Nats-Request-Info: {\"acc\":\"MID\",\"rtt\":7}\r\n\r\n");
+        snprintf(expected, sizeof expected,
+                 "HMSG q 1 %s%s%zu %zu\r\n%sNats-Request-Info: {\"acc\":\"MID\",\"rtt\":7}\r\n\r\n%.*s\r\n", name,
+                 reply ? " " : "", headers, headers + n, own, (int)n, data);
+        CHECK(pair_heard(&exp, expected));
+    }
+    pair_close(&exp), pair_close(&mid);
+    spl_free(k);
+}
+
 static void say_if_there(struct pair *p, const char *text)
 {
     if (pair_conn(p)) pair_say(p, text);
@@ -422,6 +459,7 @@ int main(void)
     are_shown();
     many_wait();
     who_asks();
+    lengths();
     without_memory();
     return check_report();
 }
