@@ -432,6 +432,8 @@ class Clients:
 
     def _violation(self, conn: int, known: ConnInfo, verdict: Rejected) -> None:
         self._log.error(verdict.log, self._about_conn(conn, known.cid))
+        if self.facts is not None:
+            self.facts.expel(conn)
         self._core.reject(conn, ClosedReason.AUTHENTICATION_FAILURE, AUTHORIZATION_VIOLATION)
 
     def _permit(self, conn: int, permissions: Permissions | None, raw: bytes) -> None:

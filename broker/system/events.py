@@ -26,7 +26,7 @@ from broker.monitor.encode import compact_exact, time_text
 from broker.options.users import GLOBAL_ACCOUNT
 from broker.protocol.errors import ClosedReason, reason_text
 from broker.records import ConnRecord, read_records
-from broker.system.facts import ACCOUNT, ACCOUNT_AUTH_ERROR, KNOWN, Kind, read_facts, subjects_of
+from broker.system.facts import ACCOUNT, ACCOUNT_AUTH_ERROR, BOUND, KNOWN, Kind, read_facts, subjects_of
 from broker.system.system import System
 
 CONNS_SECONDS: Final = 30.0
@@ -123,7 +123,7 @@ class Events:
             known = self._clients.get(serial)
             if known is not None:
                 known.pop(client.cid, None)
-            self._closed(client, index, bool(flags & ACCOUNT))
+            self._closed(client, index, flags)
 
     def _died(self, serial: int) -> None:
         """A worker is gone, and its clients with it."""
@@ -145,12 +145,13 @@ class Events:
             tail = f',"client":{_client(client, account, ended=False)}}}'
             self._publish(subject, _CONNECT, tail)
 
-    def _closed(self, client: ConnRecord, index: int, inside: bool) -> None:
+    def _closed(self, client: ConnRecord, index: int, flags: int) -> None:
         account = client.account or GLOBAL_ACCOUNT
         if client.reason == ClosedReason.AUTHENTICATION_FAILURE:
-            account = GLOBAL_ACCOUNT  # whoever does not pass is in no other
+            if not flags & BOUND:
+                account = GLOBAL_ACCOUNT  # whoever does not pass is in no other
             tail = _end(client, account)
-            if inside:
+            if flags & ACCOUNT:
                 self._tell_inside(index, account, tail)
             self._publish(f"$SYS.SERVER.{self._system.info.id}.CLIENT.AUTH.ERR", _DISCONNECT, tail)
         self._disconnect(client, account)

@@ -43,6 +43,7 @@ class Kind(IntEnum):
 
 KNOWN: Final = 1  # flag of CONNECTED: its end will be told, too, whoever listens then
 ACCOUNT: Final = 2  # flag of CLOSED: somebody in the account wants to know why it was refused
+BOUND: Final = 4  # flag of CLOSED: it was refused by rules that came when it was in its account already
 
 
 def subjects_of(account: str) -> tuple[str, str, str, str]:
@@ -64,7 +65,17 @@ def _subjects(account: bytes) -> tuple[bytes, ...]:
 class Facts:
     """A worker's facts. ``system``, ``everybody``: the data plane's numbers of the system account and of the global one."""
 
-    __slots__ = ("_auth_error", "_bytes", "_core", "_everybody", "_lost", "_system", "_told", "_waiting")
+    __slots__ = (
+        "_auth_error",
+        "_bytes",
+        "_core",
+        "_everybody",
+        "_expelled",
+        "_lost",
+        "_system",
+        "_told",
+        "_waiting",
+    )
 
     def __init__(self, core: Core, server_id: str, system: int, everybody: int) -> None:
         self._core = core
@@ -74,6 +85,7 @@ class Facts:
         self._waiting: list[bytes] = []
         self._bytes = 0
         self._lost = 0
+        self._expelled: set[int] = set()
         self._told: set[int] = set()  # connection numbers of clients whose end will be told
 
     @property
@@ -120,22 +132,39 @@ class Facts:
         if record and self._any(_subjects(record_head(record)[2])[2:]):
             self._add(Kind.GUEST, 0, conns, record)
 
+    def expel(self, conn: int) -> None:
+        """A client that has been accepted is about to be closed, because it would not be accepted any more."""
+        self._expelled.add(conn)
+
     def closed(self, conn: int) -> None:
         """A client is gone."""
+        bound = conn in self._expelled
+        self._expelled.discard(conn)
         conns, record = self._core.counters.record(conn)
         if not record:
             return
         cid, reason, account, presented = record_head(record)
         refused = reason == ClosedReason.AUTHENTICATION_FAILURE
-        inside = refused and presented and self._core.interested(self._everybody, ACCOUNT_AUTH_ERROR.encode())
+        where = account if bound and account else _EVERYBODY
+        inside = refused and (presented or bound) and self._wanted_inside(where)
         if (
             inside
             or cid in self._told
-            or (refused and self._any((self._auth_error, _subjects(_EVERYBODY)[1])))
+            or (refused and self._any((self._auth_error, _subjects(where)[1])))
             or self._any(_subjects(account or _EVERYBODY)[1:])
         ):
             self._told.discard(cid)
-            self._add(Kind.CLOSED, ACCOUNT if inside else 0, conns, record)
+            self._add(Kind.CLOSED, ACCOUNT * inside | BOUND * bound, conns, record)
+
+    def _wanted_inside(self, account: bytes) -> bool:
+        """Does somebody in this account want to know who was refused?"""
+        number = self._everybody
+        if account != _EVERYBODY:
+            found = self._core.counters.account_id(account.decode("utf-8", "surrogateescape"))
+            if found is None:
+                return False
+            number = found
+        return self._core.interested(number, ACCOUNT_AUTH_ERROR.encode())
 
     def _any(self, subjects: Iterable[bytes]) -> bool:
         return any(self._core.interested(self._system, subject) for subject in subjects)

@@ -314,6 +314,28 @@ def test_refused_in_the_global_account(dial: Dial) -> None:
     assert b'"user":"mallory"' in body and b'"reason":"Authentication Failure"' in body and b'"seq":' in body
 
 
+def test_expelled_by_a_reload(kind: Kind) -> None:
+    """Who is in an account and may be there no longer is told of there: to operators, and inside of it."""
+    server = start(kind, SYSTEM.replace("{user: app,", "{user: bob, password: b}, {user: app,"))
+    try:
+        listener, inside = Listener(server), Listener(server, "$SYS.>", **APP)
+        bob = Raw(server.port).hello(user="bob", **{"pass": "b"})
+        file = server.folder / "server.conf"
+        file.write_text(file.read_text().replace("password: b}", "password: c}"))
+        server.process.send_signal(signal.SIGHUP)
+        assert bob.read_eof() == b"-ERR 'Authorization Violation'\r\n"
+        told = [inside.next("$SYS.ACCOUNT.CLIENT.AUTH.ERR"), listener.next("*.CLIENT.AUTH.ERR")]
+        told.append(listener.next("*.DISCONNECT"))
+        assert told[-1].subject == "$SYS.ACCOUNT.APP.DISCONNECT"
+        for event in told:
+            about = event.body["client"]
+            assert (about["id"], about["acc"], about["name_tag"]) == (bob.info["client_id"], "APP", "APP")
+            assert event.body["reason"] == "Authentication Failure"
+        server.stop()
+    finally:
+        server.destroy()
+
+
 # ---- the server ----
 
 
