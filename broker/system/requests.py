@@ -63,7 +63,7 @@ class Requests:
         self._actions = Actions(server, reload)
         self._desk = Desk(AT_ONCE, log)
         self._pings = Desk(AT_ONCE, log)
-        self._context = Context(server, lambda: (self._desk.waiting, self._desk.busy))
+        self._context = Context(server, self._queues)
         for subject, handler in self.table(system.info.id).items():
             system.on(subject, handler)
 
@@ -93,6 +93,11 @@ class Requests:
         """Drop what is not answered yet."""
         self._desk.close()
         self._pings.close()
+
+    def _queues(self) -> dict[str, tuple[int, int]]:
+        """As nats-server calls those that it has, too."""
+        desks = {"System recvQ": self._desk, "System recvQ Pings": self._pings}
+        return {name: (desk.waiting, desk.busy) for name, desk in desks.items()}
 
     # -- how they are run -----------------------------------------------------------------------------------------------
 

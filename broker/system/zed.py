@@ -67,10 +67,10 @@ class RaftzOptions:
 
 @dataclass(slots=True, frozen=True)
 class Context:
-    """What answers are made of. ``queues``: how many requests wait and are being answered."""
+    """What answers are made of. ``queues``: how many requests wait and are being answered, by the queue's name."""
 
     server: Server
-    queues: Callable[[], tuple[int, int]]
+    queues: Callable[[], dict[str, tuple[int, int]]]
 
 
 class Body:
@@ -157,9 +157,11 @@ async def _profilez(server: Server, options: ProfilezOptions) -> dict[str, Any]:
 
 
 async def _ipqueuesz(context: Context, options: IpqueueszOptions) -> dict[str, Any]:
-    pending, busy = context.queues()
-    name = "System recvQ"
-    return {name: {"pending": pending, "in_progress": busy}} if options.filter in name else {}
+    shown: dict[str, Any] = {}
+    for name, (pending, busy) in context.queues().items():
+        if options.filter in name and (options.all or pending or busy):
+            shown[name] = {"pending": pending, **({"in_progress": busy} if busy else {})}
+    return shown
 
 
 async def _raftz(server: Server, options: RaftzOptions) -> dict[str, Any]:

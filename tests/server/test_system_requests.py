@@ -157,6 +157,10 @@ def test_own_variables_and_queues(sys: Asker) -> None:
     assert set(variables) == {"memstats", "cmdline"} and variables["memstats"]["Sys"] > 1 << 20
     assert sys.data(f"{PING}.IPQUEUESZ")["System recvQ"]["in_progress"] >= 1
     assert sys.data(f"{PING}.IPQUEUESZ", '{"filter":"zz"}') == {}
+    assert "System recvQ Pings" not in sys.data(f"{PING}.IPQUEUESZ")
+    assert sys.data(f"{PING}.IPQUEUESZ", '{"filter":"Pings","all":true}') == {
+        "System recvQ Pings": {"pending": 0}
+    }
 
 
 # -- filters --------------------------------------------------------------------------------------------------------------
