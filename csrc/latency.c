@@ -49,15 +49,15 @@ struct measure *latency_begin(struct core *k, const struct tracker *t, const str
         (!m->with_headers || !sampling_headers(message_headers(m), m->hdr_len, &headers)))
         return NULL;
     text_init(&who);
-    client_info(&who, k, m->from, share);
+    requestor_info(&who, k, m, share);
     size_t n = who.len + headers.len;
     struct measure *measure = who.failed || headers.failed || n > UINT32_MAX ? NULL : malloc(sizeof *measure + n);
     if (measure) {
-        ask_rtt(k, m->from);
+        if (m->from) ask_rtt(k, m->from);
         *measure = (struct measure){.at_ns = clock_ns(),
                                     .real_ns = clock_real_ns(),
-                                    .rtt_ns = m->from->rtt_ns,
-                                    .conn = conn_handle(m->from),
+                                    .rtt_ns = m->from ? m->from->rtt_ns : 0,
+                                    .conn = m->from ? conn_handle(m->from) : 0,
                                     .requestor_len = (uint32_t)who.len,
                                     .headers_len = (uint32_t)headers.len,
                                     .share = share};

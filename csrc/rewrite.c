@@ -4,6 +4,7 @@
  * spelling that some library would accept, so that a service may believe it. (nats-server removes the exact name alone.)
  */
 #include "rewrite.h"
+#include "service.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,7 +121,7 @@ static void info(struct text *out, const char *before, const struct core *k, con
                  const char *behind)
 {
     const struct conn *c = who->client;
-    bool share = who->tell == TELL_ALL && c->cid;
+    bool share = who->tell == TELL_ALL && c && c->cid;
     add(out, before);
     if (share) connection(out, c);
     add(out, "\"acc\":");
@@ -131,7 +132,7 @@ static void info(struct text *out, const char *before, const struct core *k, con
     }
     if (share && c->identity_len)
         text_add(out, c->identity, c->identity_len); /* nothing of one that never said CONNECT */
-    if (c->rtt_ns) {
+    if (c && c->rtt_ns) {
         add(out, ",\"rtt\":");
         text_number(out, c->rtt_ns);
     }
@@ -143,6 +144,12 @@ static void info(struct text *out, const char *before, const struct core *k, con
 void client_info(struct text *out, const struct core *k, const struct conn *c, bool share)
 {
     struct asker who = {.client = c, .acc = c->acc, .tell = share ? TELL_ALL : TELL_ACCOUNT};
+    info(out, "{", k, &who, "}");
+}
+
+void requestor_info(struct text *out, const struct core *k, const struct message *m, bool share)
+{
+    struct asker who = {.client = m->from, .acc = message_origin(m), .tell = share ? TELL_ALL : TELL_ACCOUNT};
     info(out, "{", k, &who, "}");
 }
 
@@ -163,9 +170,15 @@ void rewrite_forget_asker(struct core *k)
     k->last_asker = NULL;
 }
 
+static uint64_t handle_of(const struct asker *who)
+{
+    return likely(who->client != NULL) ? conn_handle(who->client) : 0;
+}
+static uint64_t rtt_of(const struct asker *who) { return likely(who->client != NULL) ? who->client->rtt_ns : 0; }
+
 static bool is_same(const struct last_asker *l, const struct asker *who)
 {
-    return l->handle == conn_handle(who->client) && l->rtt_ns == who->client->rtt_ns && l->who.acc == who->acc &&
+    return l->handle == handle_of(who) && l->rtt_ns == rtt_of(who) && l->who.acc == who->acc &&
            l->who.via == who->via && l->who.tell == who->tell;
 }
 
@@ -178,7 +191,7 @@ static struct last_asker *meet(struct core *k, const struct asker *who)
         if (!l) return NULL;
         text_init(&l->text);
     }
-    l->who = *who, l->handle = conn_handle(who->client), l->rtt_ns = who->client->rtt_ns;
+    l->who = *who, l->handle = handle_of(who), l->rtt_ns = rtt_of(who);
     l->data = SIZE_MAX;
     text_set(&l->text, room, LINE_ROOM);
     add(&l->text, VERSION);

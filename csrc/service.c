@@ -130,6 +130,14 @@ static void show_subject(struct message *m, const struct text *subject)
     m->subject = subject->p, m->subject_len = (uint32_t)subject->len;
 }
 
+/* Whatever comes to an account passes its own mappings: they may give it another subject, in this text. */
+static bool map(struct core *k, const struct account *a, struct message *m, struct text *mapped)
+{
+    if (a->mappings && mappings_apply(a->mappings, m->subject, m->subject_len, random_next(k), mapped))
+        show_subject(m, mapped);
+    return !mapped->failed && mapped->len <= UINT32_MAX;
+}
+
 /* The exporter's subject of a request, after the exporter's own mappings: in one of these texts unless it is the same. */
 static bool retarget(struct core *k, const struct service_import *i, struct message *m, struct text *plain,
                      struct text *mapped)
@@ -138,10 +146,7 @@ static bool retarget(struct core *k, const struct service_import *i, struct mess
         transform_apply(i->target, m->subject, m->subject_len, 0, plain);
         show_subject(m, plain);
     }
-    struct mappings *mappings = i->by->acc->mappings;
-    if (mappings && !plain->failed && mappings_apply(mappings, m->subject, m->subject_len, random_next(k), mapped))
-        show_subject(m, mapped);
-    return !plain->failed && !mapped->failed && plain->len <= UINT32_MAX && mapped->len <= UINT32_MAX;
+    return !plain->failed && plain->len <= UINT32_MAX && map(k, i->by->acc, m, mapped);
 }
 
 /* A traced message `from` crosses into another account as `m`; `seen`: its trace goes on there. Whether somebody has it. */
@@ -163,13 +168,16 @@ static __attribute__((noinline)) bool cross_traced(struct core *k, struct messag
 static bool forward(struct core *k, struct service_import *i, const struct message *m, const struct answer *a)
 {
     struct account *there = i->by->acc;
-    struct hop hop = {.by = i->by, .before = m->way, .share = m->way ? m->way->share : i->share};
+    struct hop hop = {
+        .by = i->by, .origin = message_origin(m), .before = m->way, .share = m->way ? m->way->share : i->share};
+    bool on_behalf = m->way && m->way->by; /* an answer that asks in turn is its publisher's own request */
+    bool where = (i->share && on_behalf) || (int64_t)there->id == k->system_account;
     struct asker who = {.client = m->from,
-                        .acc = m->from->acc,
-                        .via = m->way ? i->importer : NULL,
-                        .tell = hop.share                                             ? TELL_ALL
-                                : i->share || (int64_t)there->id == k->system_account ? TELL_SERVER
-                                                                                      : TELL_ACCOUNT};
+                        .acc = hop.origin,
+                        .via = on_behalf ? i->importer : NULL,
+                        .tell = hop.share ? TELL_ALL
+                                : where   ? TELL_SERVER
+                                          : TELL_ACCOUNT};
     struct text plain, mapped, head;
     text_init(&plain);
     text_init(&mapped);
@@ -187,7 +195,8 @@ static bool forward(struct core *k, struct service_import *i, const struct messa
 
 static bool request(struct core *k, struct service_import *i, const struct message *m)
 {
-    if (!m->from || !may_pass(i, m->way)) return false; /* from a peer: it was resolved there */
+    if ((!m->from && !m->way) || !message_origin(m)) return false; /* from a peer: it was resolved there */
+    if (!may_pass(i, m->way)) return false;
     if (++k->crossings > MAX_CROSSINGS) return false;
     const struct tracker *tracker = i->by->tracker;
     struct measure *measure = unlikely(tracker != NULL) ? latency_begin(k, tracker, m, i->share) : NULL;
@@ -221,9 +230,11 @@ static bool answer(struct core *k, const struct message *m)
         if (++count == MAX_HOPS) return false;
     struct account *back = a->requester;
     bool streamed = a->streamed, last = !streamed || m->total == 0;
-    struct hop hop = {.before = m->way};
-    struct text subject, head;
+    const struct account *origin = message_origin(m);
+    struct hop hop = {.origin = origin ? origin : m->acc, .before = m->way};
+    struct text subject, mapped, head;
     text_init(&subject);
+    text_init(&mapped);
     text_init(&head);
     text_add(&subject, a->text + a->name_len, a->reply_len);
     if (unlikely(a->measure != NULL)) {
@@ -240,11 +251,13 @@ static bool answer(struct core *k, const struct message *m)
     if (next) memcpy(name, next->text, sizeof name);
     struct message n = *m;
     n.acc = back, n.way = &hop;
-    n.subject = subject.p, n.subject_len = (uint32_t)subject.len;
-    bool done = !subject.failed && rewrite_reply(&n, next ? next->text : "", next ? next->name_len : 0, &head) &&
+    show_subject(&n, &subject);
+    bool done = !subject.failed && map(k, back, &n, &mapped) &&
+                rewrite_reply(&n, next ? next->text : "", next ? next->name_len : 0, &head) &&
                 (likely(!m->traced) ? deliver_message(k, &n) : cross_traced(k, &n, m, false));
     if (!done && next && (next = answer_find(k, back, name, sizeof name))) answer_drop(k, next, 503);
     text_free(&subject);
+    text_free(&mapped);
     text_free(&head);
     return done;
 }
@@ -252,6 +265,7 @@ static bool answer(struct core *k, const struct message *m)
 bool service_deliver(struct core *k, struct sub *s, const struct message *m)
 {
     if (!m->way) k->crossings = 0;
-    if (s->special & SUB_RESPONSE) return answer(k, m);
+    /* Whoever answers has found the server that waits for it, which may be another worker: that nobody else does is not said. */
+    if (s->special & SUB_RESPONSE) return answer(k, m) || !m->way;
     return request(k, (struct service_import *)s, m);
 }

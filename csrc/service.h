@@ -15,11 +15,15 @@
 #define SPLINE_SERVICE_H
 #include "core.h"
 
-struct hop { /* of the way that a message has come */
-    const struct service_export *by;
+struct hop {                         /* of the way that a message has come */
+    const struct service_export *by; /* NULL: as an answer */
+    const struct account *origin;    /* where it was published; NULL: nothing of its way was seen here */
     const struct hop *before;
     bool share; /* the first hop's: the exporter may know who asks */
 };
+
+/* The account in which a message was published, as far as that was seen here. */
+static inline const struct account *message_origin(const struct message *m) { return m->way ? m->way->origin : m->acc; }
 
 /* A special subscription met a message that has been delivered to all others. Returns whether anybody got it. */
 bool service_deliver(struct core *k, struct sub *s, const struct message *m);

@@ -279,6 +279,7 @@ static void publish(struct world *w)
     unsigned client = byte(w) % (2 * w->naccounts), b = byte(w);
     const char *name = subjects[b % 16];
     if (b & 16) snprintf(inbox, TEXT, "in.%u", b >> 5 & 3);
+    if ((b & 112) == 112) snprintf(inbox, TEXT, "%s", subjects[byte(w) % 16]); /* mapped, or a service's, perhaps */
     size_t n = (size_t)snprintf(payload, sizeof payload, "%u", w->number++);
     if (b & 128)
         snprintf(line, sizeof line, "HPUB %s %s 18 %zu\r\nNATS/1.0\r\nA: b\r\n\r\n%s\r\n", name, inbox, n + 18,
@@ -306,7 +307,7 @@ static void publish(struct world *w)
 /* The last responder answers, twice: once too often. */
 static void answer(struct world *w)
 {
-    char line[256], payload[16], inbox[TEXT];
+    char line[256], payload[16], inbox[TEXT], subject[TEXT];
     unsigned account;
     if (!w->has_asked || sscanf(w->asked.inbox, "%u %47s", &account, inbox) != 2) return;
     w->has_asked = false;
@@ -316,7 +317,8 @@ static void answer(struct world *w)
         forget(w);
         struct hop back = {255, NULL};
         /* Unless nobody waits for it any more. */
-        deliver(w, account, inbox, &back);
+        mapped(w, account, inbox, subject);
+        deliver(w, account, subject, &back);
         if (turn) w->ncopies = w->nchoices = 0;
         say(w, w->asked.account * 2u, line);
         settle(w, payload);

@@ -266,7 +266,7 @@ static void chained(void)
 static void some(void)
 {
     struct core *k = measured();
-    struct message m = {.from = conn_new(k, -1, KIND_CLIENT)};
+    struct message m = {.from = conn_new(k, -1, KIND_CLIENT), .acc = k->accounts[2]};
     m.from->acc = k->accounts[2];
     m.from->rtt_ns = 1;
     struct tracker t = {.percent = 30};
