@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from broker.options import schema
 from broker.options.authorization import is_subject, read_permissions, read_users
-from broker.options.gotext import GoError, parse_duration, parse_int, quote, wrap_int
+from broker.options.gotext import INT32_MAX, GoError, parse_duration, parse_int, quote
 from broker.options.keys import public_key_kind
 from broker.options.mappings import read_mappings
 from broker.options.model import NkeyUser, Options, User
@@ -189,7 +189,8 @@ def _read_limits(node: Node, report: Report) -> AccountLimits:
             continue
         value = read_int(item, report)
         if value is not None:
-            setattr(limits, limit, wrap_int(value, 32))
+            # None is -1; what is less allows nothing. nats-server lets large ones wrap round: to nothing, or to anything.
+            setattr(limits, limit, -1 if value == -1 else min(max(value, 0), INT32_MAX))
     return limits
 
 

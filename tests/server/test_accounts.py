@@ -34,6 +34,13 @@ LIMITS: Final = """accounts {
   NONE { users: [ { user: none } ], limits { max_conn: 0 } }
   SMALL { users: [ { user: small } ], limits { max_payload: 16, max_subs: 3 } }
   LARGE { users: [ { user: large } ], limits { max_payload: 1000000, max_subscriptions: 1000000 } }
+  BELOW { users: [ { user: below } ], limits { max_conn: -2 } }
+  EMPTY { users: [ { user: empty } ], limits { max_payload: -5 } }
+  UNLIMITED { users: [ { user: unlimited } ], limits { max_conn: -1, max_subs: -1, max_payload: -1 } }
+  HUGE { users: [ { user: huge } ], limits { max_conn: 2147483648, max_subs: 9000000000, max_payload: 4294967296 } }
+  ASKED { users: [ { user: asked } ], exports: [ { service: q } ], limits { max_conn: 1, max_subs: 1 } }
+  ASKING { users: [ { user: asking } ], imports: [ { service: { account: ASKED, subject: q } } ]
+           limits { max_conn: 1, max_subs: 1 } }
 }
 max_payload: 1000
 max_subscriptions: 5
@@ -135,8 +142,33 @@ class TestLimits:
         third.expect_pong()
         as_user(dial, "small", LIMITS)
 
-    def test_no_connections(self, dial: Dial) -> None:
-        dial(LIMITS).send_connect(user="none", verbose=False).expect_eof(FULL)
+    @pytest.mark.parametrize("user", ["none", "below"])
+    def test_no_connections(self, dial: Dial, user: str) -> None:
+        dial(LIMITS).send_connect(user=user, verbose=False).expect_eof(FULL)
+
+    def test_no_payload(self, dial: Dial) -> None:
+        as_user(dial, "empty", LIMITS).send(b"PUB s 1\r\n").expect_eof(
+            b"-ERR 'Maximum Payload Violation'\r\n"
+        )
+
+    @pytest.mark.parametrize("user", ["unlimited", "huge"])
+    def test_no_limits_but_the_servers(self, dial: Dial, user: str) -> None:
+        if dial.kind.real and user == "huge":
+            pytest.skip("nats-server reads 2147483648 as -2147483648")
+        clients = [as_user(dial, user, LIMITS) for _ in range(3)]
+        subscriptions = b"".join(b"SUB s.%d %d\r\n" % (number, number) for number in range(5))
+        clients[0].send(subscriptions).expect_pong()
+        clients[0].send(b"SUB more 9\r\n").expect(b"-ERR 'maximum subscriptions exceeded'\r\n").expect_pong()
+        clients[1].send(b"PUB s.1 1000\r\n%s\r\n" % (b"x" * 1000)).expect_pong()
+        clients[2].send(b"PUB s.1 1001\r\n").expect_eof(b"-ERR 'Maximum Payload Violation'\r\n")
+
+    def test_imports_take_no_place(self, dial: Dial) -> None:
+        asked = as_user(dial, "asked", LIMITS, headers=True).send(b"SUB q 1\r\n").expect_pong()
+        asking = as_user(dial, "asking", LIMITS).send(b"SUB in.> 1\r\nPUB q in.box 1\r\n?\r\n").expect_pong()
+        reply = asked.read_until(b"\r\n").split()[3]
+        asked.read_until(b"?\r\n")
+        asked.send(b"PUB %s 2\r\nok\r\n" % reply).expect_pong()
+        asking.expect(b"MSG in.box 1 2\r\nok\r\n").expect_pong()
 
     def test_payload(self, dial: Dial) -> None:
         assert dial(LIMITS).info["max_payload"] == 1000
