@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LOG_PAUSE_MS 2000
+
 static void least(int64_t *limit, int64_t other)
 {
     if (other >= 0 && (*limit < 0 || other < *limit)) *limit = other;
@@ -36,6 +38,14 @@ static bool enter(struct core *k, struct conn *c, struct account *a)
     if (sum <= (uint64_t)a->max_conns) return true;
     atomic_fetch_sub(&a->counts->conns, 1);
     return false;
+}
+
+/* Whether a refusal that clients can repeat at will is worth another line of the log. */
+bool account_may_log(struct core *k, struct account *a)
+{
+    if (a->logged_at && k->now - a->logged_at < LOG_PAUSE_MS) return false;
+    a->logged_at = k->now;
+    return true;
 }
 
 void account_leave(struct conn *c)

@@ -88,6 +88,7 @@ struct account {
     bool dirty_queued;                        /* in core->dirty_accounts */
     uint32_t place;                           /* of its counters in the shared page, UINT32_MAX: none */
     int64_t max_conns, max_subs, max_payload; /* -1: no limit */
+    uint64_t logged_at;                       /* that somebody has too many subscriptions; ms, 0: never */
     struct shared_account *counts, own;       /* counts: in the shared page, or own if it has no place there */
 };
 
@@ -387,6 +388,7 @@ void conn_ping(struct core *k, struct conn *c); /* its PONG will say how far awa
 /* account.c */
 bool account_bind(struct core *k, struct conn *c, struct account *a); /* false: it is full; the client was told */
 void account_leave(struct conn *c);
+bool account_may_log(struct core *k, struct account *a);
 void account_limits(struct core *k, struct conn *c); /* what holds for c: the least of all limits */
 
 /* core.c */

@@ -27,9 +27,17 @@ static void trace_delivery(struct core *k, struct conn *c, const struct sub *s, 
     if (headers) n += snprintf(line + n, sizeof line - (size_t)n, "%u ", m->hdr_len);
     n += snprintf(line + n, sizeof line - (size_t)n, "%zu", m->total - skip);
     trace_out(k, c, headers ? "HMSG" : "MSG", line, (size_t)n);
-    if (m->line_len) headers = false, skip = m->hdr_len; /* they are not in one piece with the data */
     const char *shown = m->body + m->body_len - 2 - (m->total - skip);
+    char *whole = NULL;
+    if (headers && m->line_len) { /* they are not in one piece with the data */
+        size_t data = m->total - m->hdr_len;
+        if (!(whole = malloc(m->total))) return;
+        memcpy(whole, m->head + m->line_len, m->hdr_len);
+        memcpy(whole + m->hdr_len, m->body + m->body_len - 2 - data, data);
+        shown = whole;
+    }
     trace_payload(k, c, false, shown, m->total - skip, headers ? m->hdr_len : 0);
+    free(whole);
     if (s->dead) event_log(k, c, 2, "<-> [DELSUB %.*s]", (int)s->sid_len, s->sid);
 }
 
@@ -436,6 +444,12 @@ static inline __attribute__((always_inline)) void publish(struct core *k, struct
     if (unlikely(!delivered) && c->no_responders && m->reply_len) no_responders(k, c, m);
 }
 
+/* To the log, behind the line that came with it and what became of its subject. */
+static inline void show_payload(struct core *k, struct conn *c, const struct message *m)
+{
+    if (unlikely(k->trace)) trace_payload(k, c, true, m->payload, m->total, m->hdr_len);
+}
+
 /* The account maps subjects: everything else is about the subject that comes out, which is empty for a lost message. */
 static __attribute__((noinline)) void publish_mapped(struct core *k, struct conn *c, struct message *m)
 {
@@ -453,6 +467,7 @@ static __attribute__((noinline)) void publish_mapped(struct core *k, struct conn
         m->subject = subject.p, m->subject_len = (uint32_t)subject.len;
         if (unlikely(m->traced != NULL)) msgtrace_mapped(m->traced, m->subject, m->subject_len);
     }
+    show_payload(k, c, m);
     if (unlikely(m->traced != NULL))
         publish(k, c, m, true);
     else
@@ -464,20 +479,24 @@ void deliver_publish(struct core *k, struct conn *c, struct message *m)
 {
     c->in_msgs++;
     c->in_bytes += m->total;
-    if (unlikely(c->acc->mappings != NULL))
+    if (unlikely(c->acc->mappings != NULL)) {
         publish_mapped(k, c, m);
-    else
+    } else {
+        show_payload(k, c, m);
         publish(k, c, m, false);
+    }
 }
 
 void deliver_traced(struct core *k, struct conn *c, struct message *m)
 {
     c->in_msgs++;
     c->in_bytes += m->total;
-    if (c->acc->mappings)
+    if (c->acc->mappings) {
         publish_mapped(k, c, m);
-    else
+    } else {
+        show_payload(k, c, m);
         publish(k, c, m, true);
+    }
 }
 
 /* A message from another worker: our own plain subscriptions, and one member of each group it was picked for. If the last member

@@ -162,6 +162,7 @@ static void do_sub(struct core *k, struct conn *c, const char *line, size_t n)
         return;
     }
     if (c->nsubs >= c->max_subs) {
+        if (account_may_log(k, c->acc)) event_log(k, c, 0, "maximum subscriptions exceeded");
         conn_error(k, c, "maximum subscriptions exceeded", 0);
         return;
     }
@@ -564,10 +565,7 @@ static size_t parse(struct core *k, struct conn *c, const char *buf, size_t n)
                 unknown_operation(k, c);
                 break;
             }
-            if (unlikely(k->trace)) {
-                trace_in(k, c, verb == V_PUB ? "PUB" : "HPUB", args, len);
-                trace_payload(k, c, true, next, (size_t)pub.total, (size_t)pub.hdr);
-            }
+            if (unlikely(k->trace)) trace_in(k, c, verb == V_PUB ? "PUB" : "HPUB", args, len);
             publish(k, c, &pub, line_end, next, verb == V_HPUB);
             p = next + pub.total + 2;
             after_publish(k, c);

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from tests import probe
 from tests.harness import Kind, Raw, start
 
 LINE = re.compile(r"\[(?:TRC|DBG|INF|ERR)\] 127\.0\.0\.1:\d+ - cid:\d+ - (.*)")
@@ -22,6 +23,7 @@ def traced(kind: Kind, dialogue: bytes, config: str = "", **options: object) -> 
     try:
         client = Raw(server.port)
         client.send_connect(verbose=False, pedantic=False, **options)
+        probe.wait_read(client.sock)  # nats-server maps no subject of what it reads together with the CONNECT
         client.send(dialogue + b"PING\r\n").read_until(b"PONG\r\n")
         client.leave()
         server.log.wait_for("Client connection closed")
@@ -102,6 +104,59 @@ def test_errors(kind: Kind) -> None:
         "->> [-ERR Invalid Subject]",
         "<<- [PUB a 1]",
         '<<- MSG_PAYLOAD: ["x"]',
+        *PING,
+    ]
+
+
+ACCOUNT = """accounts { A {
+  users: [ { user: a } ]
+  exports: [ { service: q }, { stream: s } ]
+  imports: [ { service: { account: A, subject: q }, to: ask }, { stream: { account: A, subject: s }, to: seen } ]
+  mappings { before: after, gone: { destination: gone, weight: 0 } }
+  limits { max_subscriptions: 3 }
+} }"""
+
+
+def test_what_an_account_does_with_messages(kind: Kind) -> None:
+    dialogue = (
+        b"SUB q 1\r\nSUB seen 2\r\nSUB after 3\r\nSUB more 4\r\nSUB more 4\r\nPUB ask 1\r\n?\r\nPUB s 1\r\n!\r\n"
+        b"PUB before 2\r\nhi\r\nPUB gone 3\r\nbye\r\nUNSUB 1\r\nUNSUB 2\r\nUNSUB 3\r\n"
+    )
+    lines = traced(kind, dialogue, ACCOUNT, user="a", headers=True)
+    who = '"A/user:a" - '
+    assert lines[0] == CONNECT % ', "user": "a", "headers": true' and all(
+        one.startswith(who) for one in lines[1:]
+    )
+    told = [re.sub(r'rtt\\":\d+', "rtt", one.removeprefix(who)) for one in lines[1:]]
+    told = [
+        re.sub(r"HMSG q 1 \d+ \d+", "HMSG q 1", one) for one in told if not one.startswith("Creating import")
+    ]
+    refused = ["maximum subscriptions exceeded", "->> [-ERR maximum subscriptions exceeded]"]
+    assert told == [
+        "<<- [SUB q 1]",
+        "<<- [SUB seen 2]",
+        "<<- [SUB after 3]",
+        "<<- [SUB more 4]",
+        *refused,
+        "<<- [SUB more 4]",
+        refused[1],  # the log does not hold each of them
+        "<<- [PUB ask 1]",
+        '<<- MSG_PAYLOAD: ["?"]',
+        "->> [HMSG q 1]",
+        r'->> MSG_PAYLOAD: ["NATS/1.0\r\nNats-Request-Info: {\"acc\":\"A\",\"rtt}\r\n\r\n?"]',
+        "<<- [PUB s 1]",
+        '<<- MSG_PAYLOAD: ["!"]',
+        "->> [MSG seen 2 1]",
+        '->> MSG_PAYLOAD: ["!"]',
+        "<<- [PUB before 2]",
+        "<<- [MAPPING before -> after]",
+        '<<- MSG_PAYLOAD: ["hi"]',
+        "->> [MSG after 3 2]",
+        '->> MSG_PAYLOAD: ["hi"]',
+        "<<- [PUB gone 3]",
+        "<<- [MAPPING gone -> ]",
+        '<<- MSG_PAYLOAD: ["bye"]',
+        *(line for sid in (1, 2, 3) for line in (f"<<- [UNSUB {sid}]", f"<-> [DELSUB {sid}]")),
         *PING,
     ]
 
