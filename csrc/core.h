@@ -219,6 +219,7 @@ struct message {
     const struct hop *way;             /* service.h: the accounts that it has crossed; NULL: none */
     const struct responder *responder; /* latency.h: of an answer from a peer */
     struct msgtrace *traced;           /* msgtrace.h; NULL: it is not */
+    uint32_t no_echo; /* from a peer: lower half of the id of its publisher, who may be ours, if that wants no echo */
 };
 
 struct core {

@@ -209,7 +209,10 @@ static bool deliver_group_local(struct core *k, struct match_group *g, const str
     if (!g->nlocal) return false;
     uint32_t at = g->nlocal > 1 ? random_below(k, g->nlocal) : 0;
     for (uint32_t i = 0; i < g->nlocal; i++) {
-        if (unlikely(m->traced != NULL) ? traced_sub(k, g->local[at], m) : deliver_sub(k, g->local[at], m)) return true;
+        struct sub *s = g->local[at]; /* what nobody takes elsewhere comes back to the worker of its publisher */
+        const struct conn *c = s->owner;
+        bool own = unlikely(m->no_echo) && (uint32_t)c->cid == m->no_echo;
+        if (!own && (unlikely(m->traced != NULL) ? traced_sub(k, s, m) : deliver_sub(k, s, m))) return true;
         if (++at == g->nlocal) at = 0;
     }
     return false;
@@ -288,9 +291,7 @@ static inline __attribute__((always_inline)) bool deliver_each(struct core *k, c
             uint32_t nq = 0;
             for (uint32_t i = 0; i < some; i++)
                 if (to[i] == (int)p) chosen[nq++] = &r->groups[from + i];
-            /* A group may come back to us if nobody there takes it, but not to a publisher who wants no echo. */
-            bool comes_back = !m->from || m->from->echo || m->way;
-            mesh_send(k, p, m, chosen, nq, !(peers >> p & 1), comes_back ? 0 : 1ull << k->cfg.index);
+            mesh_send(k, p, m, chosen, nq, !(peers >> p & 1), 0);
         }
         delivered |= peers != 0;
         peers = 0;

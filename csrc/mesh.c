@@ -62,6 +62,7 @@ struct rec {
     uint8_t type, flags, spare, version;
     uint64_t tried; /* of a message for queue groups: the workers that have no member who takes it */
     uint32_t account, subject_len, reply_len, head_len, hdr_len, queues_len, nqueues;
+    uint32_t no_echo; /* see struct message */
 };
 struct rec_traced { /* where the steps are collected */
     uint64_t id;
@@ -663,7 +664,8 @@ static inline __attribute__((always_inline)) void record_write(struct core *k, u
                     .hdr_len = m->hdr_len,
                     .queues_len = (uint32_t)queues_len,
                     .nqueues = nqueues,
-                    .tried = tried};
+                    .tried = tried,
+                    .no_echo = m->from && !m->from->echo ? (uint32_t)m->from->cid : m->no_echo};
     if (queue_only) r.flags |= REC_QUEUE_ONLY;
     if (m->with_headers) r.flags |= REC_HEADERS;
     if (m->way) r.flags |= REC_CROSSED;
@@ -882,6 +884,7 @@ size_t mesh_parse(struct core *k, struct conn *c, const char *buf, size_t n)
                             .way = r.flags & REC_CROSSED ? &crossed : NULL,
                             .responder = who == subject ? NULL : &responder,
                             .traced = r.flags & REC_TRACED ? &traced : NULL,
+                            .no_echo = r.no_echo,
                             .joined = true};
         k->stats->mesh_in++;
         deliver_from_peer(k, &m, queues, r.nqueues, r.flags & REC_QUEUE_ONLY, r.tried);

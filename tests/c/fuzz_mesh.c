@@ -7,7 +7,7 @@ struct record {
     uint32_t len;
     uint8_t type, flags, spare, version;
     uint64_t tried;
-    uint32_t account, subject_len, reply_len, head_len, hdr_len, queues_len, nqueues;
+    uint32_t account, subject_len, reply_len, head_len, hdr_len, queues_len, nqueues, no_echo;
 };
 
 static struct core *two_accounts(void)

@@ -153,6 +153,31 @@ static void queue_moves_on(void)
     mesh_end(&m);
 }
 
+/* It comes back to the publisher's worker, too, but not to the publisher if that wants no echo. */
+static void queue_comes_back(bool echo)
+{
+    struct mesh m = mesh_new(2);
+    struct pair a = pair_open(m.k[0], 0), b = pair_open(m.k[1], 0), c = pair_open(m.k[0], 0);
+    pair_conn(&a)->echo = echo;
+    pair_conn(&a)->cid = 7, pair_conn(&c)->cid = 8;
+    pair_say(&a, "SUB job q 1\r\n");
+    pair_say(&b, "SUB job q 1\r\n");
+    pair_say(&c, "SUB job q 1\r\n");
+    settle(&m);
+    pair_say(&b, "UNSUB 1\r\n"); /* and nobody hears of it for now */
+    for (int i = 0; i < 100; i++) pair_say(&a, "PUB job 0\r\n\r\n");
+    for (int i = 0; i < 5; i++) pair_run(m.k[1]), pair_run(m.k[0]);
+    pair_listen(&a), pair_listen(&c);
+    unsigned own = count(&a, "MSG job 1 0\r\n\r\n"), other = count(&c, "MSG job 1 0\r\n\r\n");
+    CHECK_EQ(own + other, 100);
+    CHECK(echo ? own > 20 && own < 80 : own == 0);
+    CHECK(m.k[1]->stats->mesh_forwarded > 10);
+    settle(&m);
+    CHECK(pair_heard(&b, ""));
+    pair_close(&a), pair_close(&b), pair_close(&c);
+    mesh_end(&m);
+}
+
 /* A worker that takes nothing makes its producers wait, loses nothing, and lets them go when it goes on or dies. */
 static void back_pressure(bool dies)
 {
@@ -534,6 +559,8 @@ int main(void)
 {
     across();
     queue_moves_on();
+    queue_comes_back(true);
+    queue_comes_back(false);
     back_pressure(false);
     back_pressure(true);
     succession();

@@ -176,6 +176,22 @@ def test_denied_member_is_passed_over(dial: Dial) -> None:
     assert denied.received_from(publisher) == b""
 
 
+def test_denied_member_is_passed_over_for_one_beside_a_publisher_without_echo(dial: Dial) -> None:
+    publisher = as_user(dial, "admin", verbose=False, echo=False).send(b"SUB *.a g 1\r\n").expect_pong()
+    members = [
+        as_user(dial, "admin", verbose=False).watch() for _ in range(8)
+    ]  # one of them on the publisher's worker
+    for _ in range(8):
+        as_user(dial, "denied", verbose=False).send(b"SUB *.a g 1\r\n").expect_pong()
+    for member in members:
+        member.send(b"SUB *.a g 2\r\n").expect_pong()
+        publisher.send(b"PUB secret.a 0\r\n\r\n" * 20).expect_pong()
+        member.expect(b"MSG secret.a 2 0\r\n\r\n" * 20)
+        assert member.received_from(publisher) == b""
+        member.send(b"UNSUB 2\r\n").expect_pong()
+    publisher.expect_pong()
+
+
 def test_refused_subscription_does_not_exist(dial: Dial) -> None:
     client = as_user(dial, "subonly", verbose=False).send(b"SUB x 1\r\n").expect(SUBSCRIBE % b"x")
     client.send(b"SUB s.a 1\r\nPUB x 0\r\n\r\nPUB s.a 0\r\n\r\n").expect(b"MSG s.a 1 0\r\n\r\n").expect_pong()
