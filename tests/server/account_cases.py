@@ -167,10 +167,10 @@ def mappings(random: Random) -> dict[str, str]:
     chosen = {one: random.choice(SUBJECTS[:18]) for one in some(random, SUBJECTS[:18], 0, 2)}
     if random.random() < 0.4:
         chosen["m.*"] = random.choice(("q.$1", "s.$1.b", "x.a"))
-    if random.random() < 0.2:
+    if random.random() < 0.2 and not any(covers("w.*.*", one) for one in chosen):
         chosen["w.*.*"] = random.choice(("s.$2.$1", "w.$2.$1"))
     if random.random() < 0.1:
-        chosen["i.b"] = random.choice(("i.a", "x.b"))
+        chosen["i.b"] = "i.a"
     return chosen
 
 

@@ -232,22 +232,38 @@ class Outcome:
     filtered: bool = False  # somebody would have it but may not
     copies: Counter[Copy] = field(default_factory=Counter)
     choices: list[set[Copy]] = field(default_factory=list)
-    maybe: set[Copy] = field(default_factory=set)  # who only overhears how an answer passes
+    # Of subscriptions that come or go meanwhile, and who only overhears how an answer passes:
+    maybe: Counter[Copy] = field(default_factory=Counter)
+    may_choose: list[set[Copy]] = field(default_factory=list)  # one of them, or none
     waiting: dict[Copy, list[Waiting]] = field(default_factory=dict)
 
     def explains(self, seen: Counter[Copy]) -> bool:
-        """Whether these copies are all that must come, and nothing else."""
+        """Whether these copies are all that must come, and nothing that must not."""
         rest = seen.copy()
         rest.subtract(self.copies)
         if min(rest.values(), default=0) < 0:
             return False
-        return self._choose(+rest, self.choices)
+        return self._choose(+rest, self.choices, self.may_choose)
 
-    def _choose(self, rest: Counter[Copy], choices: list[set[Copy]]) -> bool:
-        if not choices:
-            return set(rest) <= self.maybe
-        first, *others = choices
-        return any(rest[copy] > 0 and self._choose(+(rest - Counter([copy])), others) for copy in first)
+    def _choose(self, rest: Counter[Copy], must: list[set[Copy]], may: list[set[Copy]]) -> bool:
+        if not must and not may:
+            return rest <= self.maybe
+        first, *others = must or may
+        left = (others, may) if must else ([], others)
+        return any(rest[copy] > 0 and self._choose(+(rest - Counter([copy])), *left) for copy in first) or (
+            not must and self._choose(rest, *left)
+        )
+
+    def take_in(self, other: Outcome, doubtful: bool) -> None:
+        """Add what another message, which perhaps is none, leads to."""
+        self.maybe += other.maybe
+        self.may_choose += other.may_choose
+        if doubtful:
+            self.maybe += other.copies
+            self.may_choose += other.choices
+        else:
+            self.copies += other.copies
+            self.choices += other.choices
 
 
 class Way(NamedTuple):
@@ -271,6 +287,7 @@ class World:
     real: bool = False
     clients: list[Client] = field(default_factory=list)
     subscriptions: list[Subscription | None] = field(default_factory=list)
+    unsure: set[int] = field(default_factory=set)  # those that may be there or not
 
     def permissions(self, client: Client) -> Permissions:
         """Those of its user."""
@@ -355,8 +372,11 @@ class World:
                         if name is not None:
                             shown.append((other, name))
         copies, groups = self._wanted(outcome, publisher, shown, reply, way)
-        outcome.copies.update(copies)
-        outcome.choices += groups
+        for copy in copies:
+            (outcome.maybe if copy.subscription in self.unsure else outcome.copies)[copy] += 1
+        for group in groups:
+            sure = any(copy.subscription not in self.unsure for copy in group)
+            (outcome.choices if sure else outcome.may_choose).append(group)
         if waiting:
             for copy in {*copies, *(copy for group in groups for copy in group)}:
                 outcome.waiting.setdefault(copy, []).append(waiting)
@@ -443,8 +463,5 @@ class World:
             passed = Outcome()
             self._deliver(passed, publisher, waiting.requester, plain_name(reply), "", way, None)
             waiting = waiting.before
-            if waiting and waiting.over:  # it may be known already that nobody waits any more
-                outcome.maybe |= set(passed.copies).union(*passed.choices)
-            else:
-                outcome.copies += passed.copies
-                outcome.choices += passed.choices
+            # Perhaps it is known already that nobody waits any more.
+            outcome.take_in(passed, doubtful=waiting is not None and waiting.over)
