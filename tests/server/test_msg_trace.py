@@ -542,5 +542,7 @@ def test_no_system_account(dial: Dial) -> None:
     config = "no_system_account: true"
     traces = dial(config).hello(headers=True).send(b"SUB tr.d 1\r\n").expect_pong()
     publisher = dial(config).hello(headers=True)
-    publish(publisher, b"x", DEST).expect_pong().expect_pong()  # the second one is certainly handled after the message
+    publish(
+        publisher, b"x", DEST
+    ).expect_pong().expect_pong()  # the second one is certainly handled after the message
     traces.expect_pong()
