@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from broker.auth import Authenticator
@@ -19,9 +19,10 @@ from broker.reload import TwoStep
 from broker.tls.switch import Tls
 
 if TYPE_CHECKING:
+    from broker.accounts.setup import Tables
     from broker.tls.context import TlsContext
 
-Built = tuple[Authenticator, InfoTemplate, "TlsContext | None"]
+Built = tuple[Authenticator, InfoTemplate, "TlsContext | None", "Tables | None"]
 
 CLOSES_AT_ONCE: Final = 64  # a pace that the clock cannot keep closes several together
 
@@ -29,7 +30,18 @@ CLOSES_AT_ONCE: Final = 64  # a pace that the clock cannot keep closes several t
 class Changes:
     """One worker's changes."""
 
-    __slots__ = ("_clients", "_core", "_lame_duck", "_log", "_loop", "_reload", "_server_id", "_tell", "_tls")
+    __slots__ = (
+        "_clients",
+        "_core",
+        "_lame_duck",
+        "_log",
+        "_loop",
+        "_mark",
+        "_reload",
+        "_server_id",
+        "_tell",
+        "_tls",
+    )
 
     def __init__(
         self,
@@ -48,7 +60,14 @@ class Changes:
         self._server_id = server_id
         self._tell = tell
         self._loop = asyncio.get_running_loop()
-        self._reload = TwoStep(self._build, self._apply, tell)
+        self._mark = 0
+        self._reload = TwoStep(
+            self._build,
+            self._apply,
+            tell,
+            core.accounts.abort,
+            lambda: core.interest_known(self._mark),
+        )
         self._lame_duck = False
 
     def obey(self, message: Mapping[str, Any], descriptors: Sequence[int]) -> None:
@@ -58,23 +77,36 @@ class Changes:
         match message["op"]:
             case "shed":
                 self._shed(int(message["count"]))
+            case "shed_account":
+                self._clients.shed(str(message["account"]), int(message["count"]))
             case "lame_duck":
                 self._enter_lame_duck()
             case "close_clients":
                 self._close_clients(float(message["pace"]))
 
-    def _build(self, options: Options) -> Built:
-        return Authenticator(options), InfoTemplate(options, self._server_id), self._tls.build(options)
+    def settle(self) -> None:
+        """A peer may have learnt what a reload has changed for it."""
+        self._reload.settle()
 
-    def _apply(self, options: Options, built: Built) -> None:
-        auth, info, context = built
+    def _build(self, options: Options) -> Generator[None, None, Built]:
+        auth, info = Authenticator(options), InfoTemplate(options, self._server_id)
+        context = self._tls.build(options)
+        yield
+        accounts = yield from self._clients.prepare(options, info)  # last: it would have to be undone
+        return auth, info, context, accounts
+
+    def _apply(self, options: Options, built: Built) -> dict[str, object]:
+        auth, info, context, accounts = built
         if self._lame_duck:
             info.enter_lame_duck()
         self._log.configure(options)
         self._core.set_trace(self._log.debug_on, self._log.trace_on)
         self._core.configure(options, auth.required)
         self._tls.use(options, context)
-        self._clients.change(options, auth, info)
+        self._core.accounts.commit()
+        crowds = self._clients.change(options, auth, info, accounts)
+        self._mark = self._core.interest_mark()
+        return {"crowds": crowds} if crowds else {}
 
     def _shed(self, count: int) -> None:
         """There are too many clients: some have to go, any of them."""

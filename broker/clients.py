@@ -10,14 +10,14 @@ import asyncio
 import json
 import secrets
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from broker import core as plane
 from broker.accounts.identity import identity, issuer_key, sharing_accounts, user_name
 from broker.accounts.names import system_account
-from broker.accounts.setup import set_up_accounts
+from broker.accounts.setup import Tables, prepare_accounts, set_up_accounts
 from broker.auth import Accepted, Authenticator, Fate, NeedsBcrypt, Rejected, fate, verify_bcrypt
 from broker.core import ConnInfo, Core, Event
 from broker.log import About, Log
@@ -25,7 +25,13 @@ from broker.options import NkeyUser, Options, Permissions, User
 from broker.options.gotext import quote
 from broker.options.users import GLOBAL_ACCOUNT
 from broker.protocol.connect import Connect, Meta, decode, encode, is_object, redacted
-from broker.protocol.errors import AUTHORIZATION_VIOLATION, ClosedReason, reason_text
+from broker.protocol.errors import (
+    AUTHORIZATION_VIOLATION,
+    MAXIMUM_ACCOUNT_CONNECTIONS,
+    MAXIMUM_SUBSCRIPTIONS,
+    ClosedReason,
+    reason_text,
+)
 from broker.protocol.info import InfoTemplate
 from broker.system.shown import permission_fields
 
@@ -34,6 +40,7 @@ if TYPE_CHECKING:
     from broker.tls.link import Links
 
 BCRYPT_THREADS = 2
+NEWEST = 4000  # numbers of clients in one message to the supervisor
 MAX_USER = 65535  # bytes of a user's name that monitoring knows
 # What decides who may connect. While all of it is the same, a reload concerns no client that is connected.
 _AUTH_FIELDS = ("username", "password", "token", "users", "nkeys", "no_auth_user", "accounts")
@@ -87,8 +94,7 @@ class Clients:
         self._pool: ThreadPoolExecutor | None = None
         self._accounts, self._imports = set_up_accounts(core, options, info.server_name)
         self._system = system_account(options)
-        self._sharing = sharing_accounts(options)
-        self._max_payloads = {account.name: account.limits.max_payload for account in options.accounts}
+        self._take_over(options)
         self._sets: Sets = {}
         self._generation = 0  # of the configuration
         self._set_no_auth()
@@ -283,14 +289,47 @@ class Clients:
 
     # -- changes ---------------------------------------------------------------------------------------------------
 
-    def change(self, options: Options, auth: Authenticator, info: InfoTemplate) -> None:
-        """Another configuration, for those who will come and for those who are here."""
+    def prepare(self, options: Options, info: InfoTemplate) -> Generator[None, None, Tables | None]:
+        """Make ready what ``change`` is to be given, once the data plane's part is in force. Raises MemoryError."""
+        return prepare_accounts(self._core, self._options, options, info.server_name, self._imports.used)
+
+    def change(
+        self, options: Options, auth: Authenticator, info: InfoTemplate, accounts: Tables | None
+    ) -> dict[str, list[int]]:
+        """Another configuration, for those who will come and for those who are here.
+
+        Returns who is here in those accounts that may have too many now: how many, and the numbers of the newest, downwards.
+        """
         old_options, self._options, self._info = self._options, options, info
+        if accounts is not None:
+            self._use_accounts(accounts)
         if all(getattr(old_options, name) == getattr(options, name) for name in _AUTH_FIELDS):
-            return  # then nothing is to be decided again, and the users keep their permission sets
+            return {}  # then nothing is to be decided again, and the users keep their permission sets
+        old_sharing = self._sharing
+        self._take_over(options)
+        self._judge_all(auth, self._sharing - old_sharing)
+        return self._apply_limits(old_options)
+
+    def _use_accounts(self, accounts: Tables) -> None:
+        """Those that have been used for the first time since the new ones were prepared are to be caught up with."""
+        late = self._imports.used
+        self._accounts, self._imports = accounts
+        for name in late & self._accounts.keys():
+            try:
+                self._imports.open(name)
+            except MemoryError:
+                self._log.error(f"no memory for what account {quote(name)} may ask the system account")
+
+    def _take_over(self, options: Options) -> None:
+        self._sharing = sharing_accounts(options)
+        self._max_payloads = {account.name: account.limits.max_payload for account in options.accounts}
+
+    def _judge_all(self, auth: Authenticator, sharing: frozenset[str]) -> None:
+        """Other rules: who may stay, and with what rights? Clients in the accounts ``sharing`` are shown to services now."""
         old_auth, self._auth = self._auth, auth
         old_sets, self._sets = self._sets, {}
         self._generation += 1
+        shown_accounts = {self._accounts[name] for name in sharing}
         fates: dict[bytes, tuple[Fate, User | NkeyUser | None, User | NkeyUser | None]] = {}
         for conn in self._core.clients():
             known = self._core.info(conn)
@@ -302,11 +341,57 @@ class Clients:
                 found = fates[label] = fate(old_auth, auth, label.decode(errors="replace"))
                 self._keep_set(old_sets, found[1], found[2])
             self._meet_fate(conn, known, raw, *found)
+            if found[0] is not Fate.GONE and known.account in shown_accounts:
+                connect = (decode(raw, None) if raw else None) or Connect()
+                self._core.identify(conn, identity(connect, found[2]))
         self._set_no_auth()
         kept = {handle for _, handle in self._sets.values()}
         for _, handle in old_sets.values():
             if handle not in kept:
                 self._core.drop_permissions(handle)
+
+    def _apply_limits(self, old: Options) -> dict[str, list[int]]:
+        """Close those who have more subscriptions than they may have now; find those in accounts that may have too many."""
+        before = {account.name: account.limits for account in old.accounts}
+        most: dict[int, int] = {}
+        crowds: dict[int, list[int]] = {}
+        for account in self._options.accounts:
+            was, limits = before.get(account.name), account.limits
+            if was is None or was == limits:
+                continue
+            if limits.max_subscriptions >= 0:
+                most[self._accounts[account.name]] = limits.max_subscriptions
+            if limits.max_connections >= 0:
+                crowds[self._accounts[account.name]] = []
+        if not most and not crowds:
+            return {}
+        for conn in self._core.clients():
+            known = self._core.info(conn)
+            if known is None:
+                continue
+            if known.subs > most.get(known.account, known.subs):
+                self._log.error(MAXIMUM_SUBSCRIPTIONS, self._about_conn(conn, known.cid))
+                self._core.reject(conn, ClosedReason.MAXIMUM_SUBSCRIPTIONS_EXCEEDED, MAXIMUM_SUBSCRIPTIONS)
+            elif known.account in crowds:
+                crowds[known.account].append(known.cid)
+        each = NEWEST // max(len(crowds), 1)
+        names = {number: name for name, number in self._accounts.items()}
+        return {
+            names[number]: [len(cids), *sorted(cids, reverse=True)[:each]] for number, cids in crowds.items()
+        }
+
+    def shed(self, account: str, count: int) -> None:
+        """An account has too many clients: those who came last have to go."""
+        number = self._accounts.get(account)
+        found = [
+            (known.cid, conn)
+            for conn in self._core.clients()
+            if (known := self._core.info(conn)) and known.account == number
+        ]
+        for cid, conn in sorted(found, reverse=True)[:count]:
+            self._log.error(MAXIMUM_ACCOUNT_CONNECTIONS, self._about_conn(conn, cid))
+            reason = ClosedReason.MAXIMUM_ACCOUNT_CONNECTIONS_EXCEEDED
+            self._core.reject(conn, reason, MAXIMUM_ACCOUNT_CONNECTIONS)
 
     def enter_lame_duck(self) -> None:
         """Tell the clients that they had better go elsewhere."""

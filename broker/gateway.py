@@ -15,13 +15,14 @@ import socket
 import ssl
 import time
 
-from broker.accounts.names import account_names, system_account
+from broker.accounts.names import account_places, room_for, system_account
 from broker.child import BEAT_SECONDS, CANNOT_BEGIN, Control, live
 from broker.core import Core, EventType
 from broker.launch import Launch
 from broker.log import Log, ToWriter
 from broker.mesh.collect import Questions
 from broker.mesh.member import Member
+from broker.monitor.counted import Counted
 from broker.monitor.http import HttpServer
 from broker.monitor.routes import Routes
 from broker.monitor.state import SAMPLE_SECONDS, Server
@@ -50,7 +51,7 @@ class Gateway:
         self._page = Page(launch.shared, launch.index)
         self._questions = Questions(launch.run_dir)
         self._tls: ssl.SSLContext | None = None
-        self._reload = TwoStep(self._build, self._apply, self._control.tell)
+        self._reload = TwoStep(self._build, self._apply, self._control.tell, self._discard)
         self._met = self._listening = self._ready = False
         self._core = Core(
             options,
@@ -58,7 +59,7 @@ class Gateway:
             serial=launch.serial,
             workers=launch.workers,
             gateway=True,
-            accounts=len(account_names(options)),
+            accounts=room_for(account_places(options)),
             shared=launch.shared,
             auth_required=False,
         )
@@ -130,8 +131,16 @@ class Gateway:
 
     def _build(self, options: Options) -> None:
         """See whether other options could be served."""
+        self._core.accounts.make_room(room_for(account_places(options)))
         if self._tls is not None:
             server_context(options)
+        if self._system is not None:
+            self._system.expect(Counted(self._core, options))
+
+    def _discard(self) -> None:
+        """They will not be."""
+        if self._system is not None:
+            self._system.expect(self._server.accounts)
 
     def _apply(self, options: Options, _: None) -> None:
         """Show other options from now on."""
@@ -139,7 +148,7 @@ class Gateway:
         self._server.options = options
         self._server.loaded_ns = time.time_ns()
         if self._system is not None:
-            self._system.use(options)
+            self._system.use()
         if self._tls is not None:
             try:
                 load_certificates(self._tls, options)

@@ -17,7 +17,7 @@ import socket
 from collections.abc import Iterator
 from itertools import chain
 
-from broker.accounts.names import account_names, system_account
+from broker.accounts.names import account_places, room_for, system_account
 from broker.auth import Authenticator
 from broker.changes import Changes
 from broker.child import BEAT_SECONDS, Control, live
@@ -63,7 +63,7 @@ class Worker:
             serial=launch.serial,
             workers=launch.workers,
             gateway=launch.gateway,
-            accounts=len(account_names(options)),
+            accounts=room_for(account_places(options)),
             shared=launch.shared,
             auth_required=auth.required,
         )
@@ -198,6 +198,7 @@ class Worker:
                 self._mesh.send()
 
     def _check_joined(self) -> None:
+        self._changes.settle()
         if self._ready or not self._mesh.joined:
             return
         self._ready = True

@@ -1,8 +1,10 @@
 /* Accounts and their clients: binding, and the limits that hold for all connections of an account on all workers. */
 #include "core.h"
 #include "rewrite.h"
+#include "stage.h"
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define LOG_PAUSE_MS 2000
 
@@ -24,7 +26,7 @@ void account_limits(struct core *k, struct conn *c)
 
 static struct shared_account *counts(struct core *k, const struct account *a, uint32_t worker)
 {
-    return shared_account(k->shared, k->cfg.workers, k->cfg.accounts, worker, a->place);
+    return shared_account(k->shared, k->cfg.workers, worker, a->place);
 }
 
 /* Count a connection, unless that makes too many: first added, then summed up, so that workers that race cannot both have the
@@ -71,16 +73,46 @@ bool account_bind(struct core *k, struct conn *c, struct account *a)
     return true;
 }
 
-void spl_account_limits(spl_core *k, int account, uint32_t place, int64_t max_connections, int64_t max_subscriptions,
-                        int64_t max_payload)
+/* Where its connections are counted: the same place in all processes, which it keeps even when no configuration knows it any more. */
+static void take_place(struct core *k, struct account *a, uint32_t place)
+{
+    if (a->place != UINT32_MAX || place >= k->cfg.accounts) return;
+    a->place = place;
+    a->counts = counts(k, a, k->cfg.index);
+    atomic_fetch_add(&a->counts->conns, atomic_load(&a->own.conns));
+    atomic_fetch_add(&a->counts->subs, atomic_load(&a->own.subs));
+    atomic_fetch_add(&a->counts->shadows, atomic_load(&a->own.shadows));
+    if (a->own.asked) a->counts->asked = 1;
+    a->counts->in_msgs += a->own.in_msgs, a->counts->in_bytes += a->own.in_bytes;
+    a->counts->out_msgs += a->own.out_msgs, a->counts->out_bytes += a->own.out_bytes;
+    a->counts->slow_consumers += a->own.slow_consumers;
+}
+
+int spl_accounts_room(spl_core *k, uint32_t accounts)
+{
+    if (accounts <= k->cfg.accounts) return 0;
+    size_t old = shared_bytes(k->cfg.workers, k->cfg.accounts), more = shared_bytes(k->cfg.workers, accounts);
+    void *page = mremap(k->shared, old, more, MREMAP_MAYMOVE);
+    if (page == MAP_FAILED) return -1;
+    k->cfg.accounts = accounts;
+    core_use_page(k, page);
+    for (uint32_t i = 0; i < k->naccounts; i++)
+        if (k->accounts[i]->place != UINT32_MAX) k->accounts[i]->counts = counts(k, k->accounts[i], k->cfg.index);
+    return 0;
+}
+
+int spl_account_limits(spl_core *k, int account, uint32_t place, int64_t max_connections, int64_t max_subscriptions,
+                       int64_t max_payload)
 {
     struct account *a = account_get(k, (uint32_t)account);
-    if (!a) return;
-    if (place < k->cfg.accounts) {
-        a->place = place;
-        a->counts = counts(k, a, k->cfg.index);
-    }
-    a->max_conns = max_connections, a->max_subs = max_subscriptions, a->max_payload = max_payload;
+    if (!a) return -1;
+    struct stage *s = NULL;
+    if (k->staging && !(s = stage_of(k, a))) return -1;
+    take_place(k, a, place);
+    *(s ? &s->max_conns : &a->max_conns) = max_connections;
+    *(s ? &s->max_subs : &a->max_subs) = max_subscriptions;
+    *(s ? &s->max_payload : &a->max_payload) = max_payload;
+    return 0;
 }
 
 /* ---- subject mappings ---- */
@@ -96,13 +128,20 @@ int spl_transform_step(spl_transform *t, int kind, const char *text, size_t len,
 int spl_mapping(spl_core *k, int account, const char *source, size_t len)
 {
     struct account *a = account_get(k, (uint32_t)account);
-    return a ? mappings_add(&a->mappings, source, len) : -1;
+    struct stage *s = NULL;
+    if (!a || (k->staging && !(s = stage_of(k, a)))) return -1;
+    return mappings_add(s ? &s->mappings : &a->mappings, source, len);
 }
 
 int spl_mapping_to(spl_core *k, int account, spl_transform *to, uint32_t upto)
 {
     struct account *a = account_get(k, (uint32_t)account);
-    return a && a->mappings ? mappings_to(a->mappings, to, upto) : -1;
+    struct stage *s = NULL;
+    struct mappings *m = NULL;
+    if (a && (!k->staging || (s = stage_of(k, a)))) m = s ? s->mappings : a->mappings;
+    if (m) return mappings_to(m, to, upto);
+    transform_free(to);
+    return -1;
 }
 
 /* ---- what services are told of their clients ---- */
@@ -120,8 +159,10 @@ static int keep(char **at, uint32_t *len, const char *text, size_t n)
 int spl_account_label(spl_core *k, int account, const char *json, size_t len)
 {
     struct account *a = account_get(k, (uint32_t)account);
+    struct stage *s = NULL;
+    if (!a || (k->staging && !(s = stage_of(k, a)))) return -1;
     rewrite_forget_asker(k);
-    return a ? keep(&a->label, &a->label_len, json, len) : -1;
+    return keep(s ? &s->label : &a->label, s ? &s->label_len : &a->label_len, json, len);
 }
 
 void spl_system_account(spl_core *k, int account)
@@ -134,6 +175,7 @@ void spl_system_account(spl_core *k, int account)
 
 int spl_where(spl_core *k, const char *json, size_t len)
 {
+    if (k->staging) return keep(&k->staged_where, &k->staged_where_len, json, len);
     rewrite_forget_asker(k);
     return keep(&k->where, &k->where_len, json, len);
 }

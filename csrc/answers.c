@@ -119,6 +119,7 @@ void service_expire(struct core *k)
         if (!e->oldest) {
             e->due_listed = false;
             *at = e->next_due;
+            if (e->retired) service_export_free(e);
             continue;
         }
         uint64_t due = e->oldest->at + e->threshold;
@@ -241,6 +242,14 @@ void service_interest_lost(struct core *k, struct account *account, const char *
 const struct answer *answers_at(const struct core *k, uint32_t bucket) { return k->answers->by_name[bucket]; }
 
 uint32_t answers_buckets(const struct core *k) { return k->answers && k->answers->by_name ? k->answers->mask + 1 : 0; }
+
+void answers_forget_retired(struct core *k)
+{
+    for (struct service_export *e = k->answers ? k->answers->due : NULL, *next; e; e = next) {
+        next = e->next_due;
+        if (e->retired) service_export_free(e);
+    }
+}
 
 void answers_free(struct core *k)
 {

@@ -37,6 +37,7 @@ struct service_export {
     struct account *acc;
     uint64_t threshold;
     bool streamed, due_listed, traced;
+    bool retired; /* of no account any more: goes with its last answer */
     struct answer *oldest, *youngest;
     struct tracker *tracker; /* NULL: its requests are not measured */
 };
@@ -60,5 +61,6 @@ void answer_drop(struct core *k, struct answer *a, uint32_t status); /* `status`
  * some of those that were passed already may move. */
 const struct answer *answers_at(const struct core *k, uint32_t bucket);
 uint32_t answers_buckets(const struct core *k);
+void answers_forget_retired(struct core *k); /* before answers_free: exports that are there for their answers alone */
 void answers_free(struct core *k);
 #endif

@@ -30,16 +30,21 @@ void end_of_command(struct core *k)
         timer_arm(k);
 }
 
+void core_use_page(struct core *k, void *page)
+{
+    k->shared = page;
+    k->slot = &k->shared->slot[k->cfg.index];
+    k->stats = shared_stats(k->shared, k->cfg.workers, k->cfg.index);
+}
+
 static bool map_shared(struct core *k, const struct spl_config *cfg)
 {
     size_t size = shared_bytes(cfg->workers, cfg->accounts);
     void *page = cfg->shared_fd >= 0 ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, cfg->shared_fd, 0)
                                      : mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED) return false;
-    k->shared = page;
-    k->slot = &k->shared->slot[cfg->index];
+    core_use_page(k, page);
     atomic_store(&k->slot->pid, (uint32_t)getpid());
-    k->stats = shared_stats(k->shared, cfg->workers, cfg->accounts, cfg->index);
     return true;
 }
 
@@ -88,15 +93,16 @@ void spl_free(spl_core *k)
         c->next_dying = k->grave, k->grave = c, c->dirty = false;
     }
     conn_empty_grave(k);
+    spl_accounts_abort(k);
     services_free(k);
     msgtrace_free(k);
     internal_free(k);
     for (uint32_t i = 0; i < k->naccounts; i++) {
         free(k->accounts[i]->label);
-        free(k->accounts[i]->trace_dest);
+        free(k->accounts[i]->trace.dest);
         sublist_free(k->accounts[i]->subs);
         mappings_free(k->accounts[i]->mappings);
-        imports_free(k->accounts[i]);
+        imports_free(k->accounts[i]->streams);
         free(k->accounts[i]->name);
         free(k->accounts[i]);
     }
@@ -113,6 +119,7 @@ void spl_free(spl_core *k)
     if (k->epfd >= 0) close(k->epfd);
     if (k->timerfd >= 0) close(k->timerfd);
     free(k->accounts);
+    free(k->account_names);
     free(k->dirty_accounts);
     free(k->perms);
     free(k->conns);
@@ -194,9 +201,32 @@ int spl_accepting(spl_core *k, int on)
 
 int spl_account_find(const spl_core *k, const char *name, size_t len)
 {
-    for (uint32_t i = 0; i < k->naccounts; i++)
-        if (k->accounts[i]->name_len == len && memcmp(k->accounts[i]->name, name, len) == 0) return (int)i;
+    uint32_t mask = k->account_names_cap - 1;
+    if (!k->account_names) return -1;
+    for (uint32_t i = hash32(name, len) & mask; k->account_names[i]; i = (i + 1) & mask) {
+        const struct account *a = k->accounts[k->account_names[i] - 1];
+        if (a->name_len == len && memcmp(a->name, name, len) == 0) return (int)a->id;
+    }
     return -1;
+}
+
+static void name_put(uint32_t *table, uint32_t cap, const struct account *a)
+{
+    uint32_t i = hash32(a->name, a->name_len) & (cap - 1);
+    while (table[i]) i = (i + 1) & (cap - 1);
+    table[i] = a->id + 1;
+}
+
+/* Room for one more name. */
+static int names_reserve(struct core *k)
+{
+    if (k->account_names && k->naccounts < k->account_names_cap / 2) return 0;
+    uint32_t cap = k->account_names ? k->account_names_cap * 2 : 16, *more = calloc(cap, sizeof *more);
+    if (!more) return -1;
+    for (uint32_t i = 0; i < k->naccounts; i++) name_put(more, cap, k->accounts[i]);
+    free(k->account_names);
+    k->account_names = more, k->account_names_cap = cap;
+    return 0;
 }
 
 int spl_account(spl_core *k, const char *name, size_t len)
@@ -204,6 +234,7 @@ int spl_account(spl_core *k, const char *name, size_t len)
     int known = spl_account_find(k, name, len);
     if (known >= 0) return known;
     uint32_t n = k->naccounts;
+    if (names_reserve(k) < 0) return -1;
     struct account **dirty = realloc(k->dirty_accounts, (n + 1) * sizeof *dirty);
     if (!dirty) return -1;
     k->dirty_accounts = dirty;
@@ -228,6 +259,7 @@ int spl_account(spl_core *k, const char *name, size_t len)
     a->max_conns = a->max_subs = a->max_payload = -1;
     sublist_track(a->subs, k->cfg.workers > 1);
     k->accounts[k->naccounts++] = a;
+    name_put(k->account_names, k->account_names_cap, a);
     return (int)n;
 }
 
@@ -390,6 +422,7 @@ int spl_conn_get(spl_core *k, uint64_t handle, struct spl_conn_info *out)
     out->in_msgs = c->in_msgs, out->in_bytes = c->in_bytes, out->out_msgs = c->out_msgs, out->out_bytes = c->out_bytes;
     out->pending = output_pending(c);
     out->start_ns = c->start_ns;
+    out->account = c->acc && c->open ? (int)c->acc->id : -1;
     out->meta = c->meta, out->meta_len = c->meta_len, out->cookie = c->cookie, out->cookie_len = c->cookie_len;
     out->flags = (c->open ? SPL_BOUND : 0u) | (c->connected ? SPL_CONNECTED : 0u) | (c->ponged ? SPL_PONGED : 0u);
     conn_ip(c, out->ip);
@@ -411,7 +444,7 @@ void spl_set_trace(spl_core *k, int debug, int trace) { k->debug = debug, k->tra
 void spl_get_stats(const spl_core *k, uint32_t worker, struct spl_stats *out)
 {
     memset(out, 0, sizeof *out);
-    if (worker <= k->cfg.workers) *out = *shared_stats(k->shared, k->cfg.workers, k->cfg.accounts, worker);
+    if (worker <= k->cfg.workers) *out = *shared_stats(k->shared, k->cfg.workers, worker);
 }
 
 uint32_t spl_worker_pid(const spl_core *k, uint32_t worker)

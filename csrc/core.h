@@ -72,18 +72,23 @@ struct chunk { /* a piece of queued output: bytes off..len of data */
     char data[];
 };
 
+struct trace_rule { /* msgtrace.h: for `traceparent` */
+    char *dest;     /* NULL: none */
+    uint32_t dest_len, percent;
+};
+
 struct account {
     uint32_t id, name_len;
     char *name;
     struct sublist *subs;
     struct stream_import *streams;
     struct services *services; /* answers.h: of accounts that take part in services */
+    struct stage *stage;       /* stage.h: what is being prepared for it; NULL: nothing */
     char *label;               /* its name as JSON */
     uint32_t label_len;
-    char *trace_dest; /* msgtrace.h: for `traceparent`; NULL: none */
-    uint32_t trace_dest_len, trace_percent;
+    struct trace_rule trace;
     struct mappings *mappings;                /* of what its clients publish; NULL: none */
-    uint32_t own_subs;                        /* of the server's in subs */
+    uint32_t own_subs, own_gone;              /* of the server's in subs; how many have been there before */
     const uint64_t *generation;               /* of subs */
     bool dirty_queued;                        /* in core->dirty_accounts */
     uint32_t place;                           /* of its counters in the shared page, UINT32_MAX: none */
@@ -232,6 +237,8 @@ struct core {
     uint64_t *cids; /* beside conns[], so that one is found without a look at each */
     struct account **accounts;
     uint32_t naccounts;
+    uint32_t *account_names, account_names_cap; /* open addressed by name: id + 1 */
+    bool staging, staged; /* what is said of accounts is prepared, and not in force; something may be prepared */
     struct permissions **perms;
     uint32_t nperms;
     struct account *no_auth_acc;
@@ -256,6 +263,8 @@ struct core {
     int64_t system_account;
     char *where; /* the server as clients' services see it: JSON */
     uint32_t where_len;
+    char *staged_where;
+    uint32_t staged_where_len;
     struct shown *shown;           /* import.c: the last subject of a stream import */
     struct last_asker *last_asker; /* rewrite.c: of whom a service was told last */
     uint32_t stall_ms;             /* set by delivery: the producer being served should pause this long */
@@ -394,6 +403,7 @@ void account_limits(struct core *k, struct conn *c); /* what holds for c: the le
 
 /* core.c */
 void end_of_command(struct core *k); /* outside a turn: flush, and make the next turn come if there is more */
+void core_use_page(struct core *k, void *page); /* the shared page is there */
 
 /* parse.c */
 size_t client_parse(struct core *k, struct conn *c, const char *buf, size_t n);

@@ -1,6 +1,7 @@
 /* import.c: see import.h. */
 #include "import.h"
 #include "bytes.h"
+#include "stage.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +16,9 @@ int spl_stream_import(spl_core *k, int importer, int exporter, const char *to, s
 {
     struct account *a = account_get(k, (uint32_t)importer), *b = account_get(k, (uint32_t)exporter);
     struct stream_import *i = a && b && to_len <= UINT16_MAX ? malloc(sizeof *i + to_len) : NULL;
-    if (!i) {
+    struct stage *s = NULL;
+    if (!i || (k->staging && !(s = stage_of(k, a)))) {
+        free(i);
         transform_free(show);
         transform_free(find);
         return -1;
@@ -23,15 +26,15 @@ int spl_stream_import(spl_core *k, int importer, int exporter, const char *to, s
     *i =
         (struct stream_import){.exporter = b, .show = show, .find = find, .traced = traced, .to_len = (uint32_t)to_len};
     memcpy(i->to, to, to_len);
-    struct stream_import **end = &a->streams;
+    struct stream_import **end = s ? &s->streams : &a->streams;
     while (*end) end = &(*end)->next;
     *end = i;
     return 0;
 }
 
-void imports_free(struct account *a)
+void imports_free(struct stream_import *all)
 {
-    for (struct stream_import *i = a->streams, *next; i; i = next) {
+    for (struct stream_import *i = all, *next; i; i = next) {
         next = i->next;
         transform_free(i->show);
         transform_free(i->find);
@@ -45,6 +48,7 @@ void imports_forget_shown(struct core *k)
     text_free(&k->shown->from);
     text_free(&k->shown->to);
     free(k->shown);
+    k->shown = NULL;
 }
 
 /* What the import is asked for: the exporter's subjects behind those that both the subscription and the import name. */

@@ -33,6 +33,6 @@ void shadows_drop(struct core *k, struct sub *s);
 uint64_t shadows_announced(struct core *k, const struct sub *s);
 /* The subject under which a shadow's caster sees it; valid until the next call. NULL: out of memory. */
 const char *shadow_subject(struct core *k, const struct shadow *s, const char *subject, uint32_t n, uint32_t *len);
-void imports_free(struct account *a);
+void imports_free(struct stream_import *all);
 void imports_forget_shown(struct core *k);
 #endif

@@ -47,7 +47,7 @@ void spl_unsubscribe(spl_core *k, int account, uint32_t tag)
         }
         *at = s->next;
         sublist_remove(s->acc->subs, &s->sub);
-        s->acc->own_subs--;
+        s->acc->own_subs--, s->acc->own_gone++;
         mesh_interest_changed(k, s->acc);
         free(s);
     }

@@ -462,6 +462,14 @@ int spl_control(spl_core *k, const char *data, size_t len)
     return rc;
 }
 
+uint64_t spl_interest_mark(const spl_core *k) { return k->batch_seq + (k->ndirty_accounts != 0); }
+
+int spl_interest_known(const spl_core *k, uint64_t mark)
+{
+    if (mark > k->batch_seq && !k->ndirty_accounts) mark = k->batch_seq; /* it came and went unannounced */
+    return k->min_acked >= mark;
+}
+
 int spl_mesh_joined(const spl_core *k)
 {
     for (uint64_t left = k->peers_up; left; left &= left - 1) {

@@ -428,7 +428,7 @@ int spl_account_part(const spl_core *k, uint32_t worker, uint32_t place, struct 
 {
     memset(out, 0, sizeof *out);
     if (place >= k->cfg.accounts || worker >= k->cfg.workers) return -1;
-    add_counts(out, shared_account(k->shared, k->cfg.workers, k->cfg.accounts, worker, place));
+    add_counts(out, shared_account(k->shared, k->cfg.workers, worker, place));
     return 0;
 }
 
@@ -436,8 +436,7 @@ int spl_account_total(const spl_core *k, uint32_t place, struct spl_account_info
 {
     memset(out, 0, sizeof *out);
     if (place >= k->cfg.accounts) return -1;
-    for (uint32_t i = 0; i < k->cfg.workers; i++)
-        add_counts(out, shared_account(k->shared, k->cfg.workers, k->cfg.accounts, i, place));
+    for (uint32_t i = 0; i < k->cfg.workers; i++) add_counts(out, shared_account(k->shared, k->cfg.workers, i, place));
     return 0;
 }
 
@@ -453,7 +452,7 @@ int spl_account_get(spl_core *k, uint32_t id, struct spl_account_info *out)
     out->inserts = s.inserts, out->removes = s.removes, out->matches = s.matches, out->cache_hits = s.cache_hits;
     out->cache_entries = s.cache_entries;
     sublist_fanout(a->subs, &out->max_fanout, &out->sum_fanout);
-    out->own = a->own_subs, out->inserts -= out->own;
+    out->own = a->own_subs, out->inserts -= out->own + a->own_gone, out->removes -= a->own_gone;
     return 0;
 }
 

@@ -4,6 +4,7 @@
 #include "internal.h"
 #include "quote.h"
 #include "rewrite.h"
+#include "stage.h"
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -363,12 +364,12 @@ static bool wanted(struct core *k, struct conn *c, const char *headers, size_t n
     enum trace_asked asked = msgtrace_parse(headers, n, r);
     if (asked == TRACE_NOT_ASKED) return false;
     if (asked == TRACE_ASKED_BY_PARENT) {
-        if (!c->acc->trace_dest) return false;
-        if (random_below(k, 100) >= c->acc->trace_percent) {
+        if (!c->acc->trace.dest) return false;
+        if (random_below(k, 100) >= c->acc->trace.percent) {
             *off = true;
             return false;
         }
-        r->dest = c->acc->trace_dest, r->dest_len = c->acc->trace_dest_len;
+        r->dest = c->acc->trace.dest, r->dest_len = c->acc->trace.dest_len;
     }
     bool denied;
     if (r->dest_len <= UINT16_MAX && destination(k, c, r, &denied)) return true;
@@ -424,8 +425,14 @@ int spl_account_trace(spl_core *k, int account, const char *dest, size_t len, ui
     struct account *a = account_get(k, (uint32_t)account);
     char *copy = a && len ? malloc(len) : NULL;
     if (!a || (len && !copy)) return -1;
+    struct stage *s = k->staging ? stage_of(k, a) : NULL;
+    if (k->staging && !s) {
+        free(copy);
+        return -1;
+    }
     if (len) memcpy(copy, dest, len);
-    free(a->trace_dest);
-    a->trace_dest = copy, a->trace_dest_len = (uint32_t)len, a->trace_percent = percent;
+    struct trace_rule *rule = s ? &s->trace : &a->trace;
+    free(rule->dest);
+    *rule = (struct trace_rule){copy, (uint32_t)len, percent};
     return 0;
 }

@@ -36,7 +36,7 @@ enum trace_asked msgtrace_parse(const char *headers, size_t n, struct trace_requ
 bool msgtrace_named(const char *headers, size_t n, bool parent);
 static inline bool msgtrace_asked(const struct account *a, const char *headers, size_t n)
 {
-    return n >= sizeof "NATS/1.0\r\n" TRACE_DEST ":d\r\n" - 1 && msgtrace_named(headers, n, a->trace_dest != NULL);
+    return n >= sizeof "NATS/1.0\r\n" TRACE_DEST ":d\r\n" - 1 && msgtrace_named(headers, n, a->trace.dest != NULL);
 }
 
 /* Publish a client's message whose headers may ask for a trace. */

@@ -4,6 +4,7 @@
 #include "internal.h"
 #include "msgtrace.h"
 #include "rewrite.h"
+#include "stage.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,11 +62,13 @@ int spl_service_export(spl_core *k, int account, int streamed, uint64_t threshol
 {
     struct account *a = account_get(k, (uint32_t)account);
     if (!a || !open_replies(k, a)) return -1;
+    struct stage *s = NULL;
+    if (k->staging && !(s = stage_of(k, a))) return -1;
     struct service_export *e = calloc(1, sizeof *e);
     if (!e) return -1;
     e->acc = a, e->streamed = streamed, e->traced = traced,
     e->threshold = threshold_ms ? threshold_ms : DEFAULT_THRESHOLD;
-    struct service_export **end = &a->services->exports;
+    struct service_export **end = s ? &s->exports : &a->services->exports;
     int number = 0;
     while (*end) end = &(*end)->next, number++;
     *end = e;
@@ -76,6 +79,7 @@ struct service_export *service_export_at(struct core *k, int account, int number
 {
     struct account *a = account_get(k, (uint32_t)account);
     struct service_export *e = a && a->services ? a->services->exports : NULL;
+    if (k->staging) e = a && a->stage ? a->stage->exports : NULL;
     while (e && number--) e = e->next;
     return e;
 }
@@ -85,20 +89,61 @@ int spl_service_import(spl_core *k, int importer, int exporter, int number, cons
 {
     struct account *a = account_get(k, (uint32_t)importer);
     struct service_export *e = service_export_at(k, exporter, number);
+    struct stage *s = NULL;
+    if (a && e && k->staging && !(s = stage_of(k, a))) e = NULL;
     struct service_import *i = a && e && len <= UINT16_MAX && open_replies(k, a) ? calloc(1, sizeof *i) : NULL;
+    if (i) i->sub.dead = k->staging; /* it is there, but nothing is delivered to it */
     if (!i || !insert(k, a, &i->sub, local, len, SUB_SERVICE | SUB_HIDDEN)) {
         free(i);
         transform_free(target);
         return -1;
     }
     i->importer = a, i->by = e, i->target = target, i->share = share;
-    i->next = a->services->imports;
-    a->services->imports = i;
+    struct service_import **first = s ? &s->imports : &a->services->imports;
+    i->next = *first;
+    *first = i;
     return 0;
+}
+
+void service_imports_drop(struct service_import *all)
+{
+    for (struct service_import *i = all, *next; i; i = next) {
+        next = i->next;
+        sublist_remove(i->importer->subs, &i->sub);
+        i->importer->own_subs--, i->importer->own_gone++;
+        transform_free(i->target);
+        free(i->sub.subject);
+        free(i);
+    }
+}
+
+void service_exports_drop(struct service_export *all)
+{
+    for (struct service_export *e = all, *next; e; e = next) {
+        next = e->next;
+        e->retired = true;
+        if (!e->due_listed) service_export_free(e); /* else when its last answer has gone: service_expire */
+    }
+}
+
+void services_swap(struct account *a, struct service_export *exports, struct service_import *imports)
+{
+    if (!a->services) return; /* then there were none, and there are none */
+    service_imports_drop(a->services->imports);
+    service_exports_drop(a->services->exports);
+    for (struct service_import *i = imports; i; i = i->next) i->sub.dead = false;
+    a->services->exports = exports, a->services->imports = imports;
+}
+
+void service_export_free(struct service_export *e)
+{
+    free(e->tracker);
+    free(e);
 }
 
 void services_free(struct core *k)
 {
+    answers_forget_retired(k);
     for (uint32_t n = 0; n < k->naccounts; n++) {
         struct services *s = k->accounts[n]->services;
         if (!s) continue;
@@ -108,7 +153,7 @@ void services_free(struct core *k)
             free(i->sub.subject);
             free(i);
         }
-        for (struct service_export *e = s->exports, *next; e; e = next) next = e->next, free(e->tracker), free(e);
+        for (struct service_export *e = s->exports, *next; e; e = next) next = e->next, service_export_free(e);
         free(s->replies.subject);
         free(s);
     }

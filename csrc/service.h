@@ -15,6 +15,9 @@
 #define SPLINE_SERVICE_H
 #include "core.h"
 
+struct service_import;
+struct service_export;
+
 struct hop {                         /* of the way that a message has come */
     const struct service_export *by; /* NULL: as an answer */
     const struct account *origin;    /* where it was published; NULL: nothing of its way was seen here */
@@ -33,4 +36,11 @@ void service_expire(struct core *k);
 /* The export of an account that has this number, or NULL. */
 struct service_export *service_export_at(struct core *k, int account, int number);
 void services_free(struct core *k);
+/* Replace an account's exports and imports; those that were prepared begin to live. Requests under way are answered all the same. */
+void services_swap(struct account *a, struct service_export *exports, struct service_import *imports);
+void service_imports_drop(struct service_import *all);
+void service_exports_drop(struct service_export *all);
+/* The export with this number: of those that are being prepared, if any are. NULL: there is none. */
+struct service_export *service_export_at(struct core *k, int account, int number);
+void service_export_free(struct service_export *e);
 #endif

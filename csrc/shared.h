@@ -5,9 +5,10 @@
  *                         `inflight` (sockets handed to it that it has not taken yet: any worker adds, it subtracts)
  *                         `accepting`, `live`: zeroed by the supervisor when the worker has died
  *
- *   behind the slots      a row for each worker: its counters (struct spl_stats, in 192 bytes), then those of each account (by
- *                         place). A worker that is started again counts on where the dead one was; what is counted up and
- *                         down (connections, subscriptions, ...) is zeroed by the supervisor when the worker has died
+ *   behind the slots      for each process its counters (struct spl_stats, in 192 bytes); behind those for each account, by its place,
+ *                         a slot of counters for each process, so that the page grows at its end when there are more accounts.
+ *                         A worker that is started again counts on where the dead one was; what is counted up and down
+ *                         (connections, subscriptions, ...) is zeroed by the supervisor when the worker has died
  *
  * A limit over all workers is kept exact by adding to one's own slot first and then summing all: two workers that race for the last
  * place may both step back, but never both take it.
@@ -38,29 +39,23 @@ struct shared_account {
     uint64_t in_msgs, in_bytes, out_msgs, out_bytes, slow_consumers; /* one worker's: a word is never half written */
     uint8_t pad[8];
 };
-static inline uint64_t shared_row_bytes(uint32_t accounts)
-{
-    return SHARED_STATS + (uint64_t)accounts * sizeof(struct shared_account);
-}
+/* Of one process, before there is any account: its slot and its own counters. */
+#define SHARED_FIXED (sizeof(struct shared_slot) + SHARED_STATS)
 static inline uint64_t shared_bytes(uint32_t workers, uint32_t accounts)
 {
-    return sizeof(struct shared_page) + (workers + 1ull) * (sizeof(struct shared_slot) + shared_row_bytes(accounts));
+    return sizeof(struct shared_page) + (workers + 1ull) * (SHARED_FIXED + accounts * sizeof(struct shared_account));
 }
-static inline char *shared_row(struct shared_page *p, uint32_t workers, uint32_t accounts, uint32_t worker)
+static inline struct spl_stats *shared_stats(struct shared_page *p, uint32_t workers, uint32_t worker)
 {
-    return (char *)&p->slot[workers + 1] + worker * shared_row_bytes(accounts); /* one is the gateway's */
+    char *first = (char *)&p->slot[workers + 1]; /* one is the gateway's */
+    return (struct spl_stats *)(void *)(first + (size_t)worker * SHARED_STATS);
 }
-static inline struct spl_stats *shared_stats(struct shared_page *p, uint32_t workers, uint32_t accounts,
-                                             uint32_t worker)
+/* What a worker has counted of the account at `place` (for which the page has room). */
+static inline struct shared_account *shared_account(struct shared_page *p, uint32_t workers, uint32_t worker,
+                                                    uint32_t place)
 {
-    return (struct spl_stats *)(void *)shared_row(p, workers, accounts, worker);
-}
-/* What a worker has counted of the account at `place` (less than `accounts`). */
-static inline struct shared_account *shared_account(struct shared_page *p, uint32_t workers, uint32_t accounts,
-                                                    uint32_t worker, uint32_t place)
-{
-    char *first = shared_row(p, workers, accounts, worker) + SHARED_STATS;
-    return (struct shared_account *)(void *)first + place;
+    char *first = (char *)shared_stats(p, workers, workers + 1);
+    return (struct shared_account *)(void *)first + (place * (workers + 1ull) + worker);
 }
 _Static_assert(sizeof(struct spl_stats) <= SHARED_STATS, "they have room");
 _Static_assert(sizeof(struct shared_account) == 64, "the supervisor knows this layout");

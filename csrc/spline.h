@@ -97,6 +97,7 @@ struct spl_conn_info {
     uint64_t cid, in_msgs, in_bytes, out_msgs, out_bytes, pending;
     int64_t start_ns;
     uint32_t subs, port, meta_len, cookie_len, flags;
+    int account; /* -1: none yet */
     char ip[48];
     const char *meta;   /* what spl_conn_accept was given */
     const char *cookie; /* what spl_conn_start was given */
@@ -134,9 +135,22 @@ void spl_unsubscribe(spl_core *core, int account, uint32_t tag);
 int spl_publish(spl_core *core, int account, const struct spl_parts *parts); /* 1: somebody may have it, 0: nobody */
 /* Would somebody else get what is published on this subject? */
 int spl_interest(spl_core *core, int account, const char *subject, size_t len);
-/* Limits of an account, -1: none. `place` (less than accounts): of its counters in the shared page, the same on every worker. */
-void spl_account_limits(spl_core *core, int account, uint32_t place, int64_t max_connections, int64_t max_subscriptions,
-                        int64_t max_payload);
+/* Another set of accounts' tables. Between begin and commit, what is said of accounts (all below, up to spl_system_account) is only
+ * prepared, beside what is in force; commit replaces all of it at once and cannot fail: what was not said again is gone. */
+void spl_accounts_begin(spl_core *core);
+/* Leave the preparations for a while (what is said meanwhile is in force at once), or go on with them. */
+void spl_accounts_stage(spl_core *core, int on);
+int spl_accounts_ready(spl_core *core); /* all has been said: 0, or -1 (no memory) */
+void spl_accounts_abort(spl_core *core);
+void spl_accounts_commit(spl_core *core);
+/* This account's stream imports stay what they are. 0 or -1. */
+int spl_streams_stay(spl_core *core, int account);
+/* The shared page has been made larger, for the counters of so many accounts: look at all of it. 0 or -1. */
+int spl_accounts_room(spl_core *core, uint32_t accounts);
+/* Limits of an account, -1: none. `place` (less than accounts): of its counters in the shared page, the same on every worker. It is
+ * taken at once, and once: an account keeps it. 0 or -1. */
+int spl_account_limits(spl_core *core, int account, uint32_t place, int64_t max_connections, int64_t max_subscriptions,
+                       int64_t max_payload);
 /* Transforms of subjects: steps of the kinds in transform.h, then, from token `rest` of the source on (-1: not), its other
  * tokens. A transform belongs to whoever made it until it is given to an account. 0 or -1. */
 spl_transform *spl_transform_new(int64_t rest);
@@ -147,8 +161,8 @@ int spl_transform_step(spl_transform *transform, int kind, const char *text, siz
 int spl_mapping(spl_core *core, int account, const char *source, size_t len);
 int spl_mapping_to(spl_core *core, int account, spl_transform *to, uint32_t upto);
 /* A stream import: `to` is the importer's pattern. `show` makes the importer's subject of the exporter's, `find` the other way round
- * (for patterns, too); both NULL if they are the same. `traced`: messages may be traced beyond it. Only before there are
- * subscriptions. 0 or -1. */
+ * (for patterns, too); both NULL if they are the same. `traced`: messages may be traced beyond it. Before there are subscriptions, or
+ * prepared. 0 or -1. */
 int spl_stream_import(spl_core *core, int importer, int exporter, const char *to, size_t to_len, spl_transform *show,
                       spl_transform *find, int traced);
 /* Services. An export has a number within its account; `streamed` answers end with an empty one; threshold 0: the default;
@@ -254,6 +268,9 @@ int spl_control_next(spl_core *core, uint32_t *peer, const char **data, size_t *
 int spl_control(spl_core *core, const char *data, size_t len);
 int spl_mesh_joined(const spl_core *core);  /* every peer's interest is here, and ours is there */
 int spl_mesh_flushed(const spl_core *core); /* all messages to peers are in the kernel's hands */
+/* The batch that tells peers all that has changed until now; and: have they all acknowledged it? */
+uint64_t spl_interest_mark(const spl_core *core);
+int spl_interest_known(const spl_core *core, uint64_t mark);
 
 /* What a worker (or the gateway) has counted, with what its predecessors had; its process id. */
 void spl_get_stats(const spl_core *core, uint32_t worker, struct spl_stats *out);

@@ -15,9 +15,10 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+from broker.accounts.names import room_for
 from broker.launch import write_options
 from broker.log import Log
 from broker.options import Loaded, Options, validate_start
@@ -27,6 +28,7 @@ from supervisor.errors import system_text
 from supervisor.heartbeat import SharedPage
 from supervisor.logs import LogWriter, SinkError
 from supervisor.policy import Policy
+from supervisor.shares import even_shares, newest_shares
 from supervisor.sinks import Sink
 
 _LOG_FIELDS: Final = frozenset(("log_file", "log_size_limit", "log_max_num", "syslog", "remote_syslog"))
@@ -47,6 +49,8 @@ class _Attempt:
     until: float
     committing: bool = False
     error: str = ""
+    # Of accounts that may have too many clients now, by the serial of a worker: see newest_shares.
+    crowds: dict[str, dict[int, list[int]]] = field(default_factory=dict)
 
 
 class Reloads:
@@ -115,6 +119,9 @@ class Reloads:
             attempt.error = f"{child.name}: {error}"
         if message.get("op") == ("committed" if attempt.committing else "prepared"):
             attempt.waiting.discard(child.serial)
+            crowds = message.get("crowds")
+            for account, counted in crowds.items() if isinstance(crowds, dict) else ():
+                attempt.crowds.setdefault(account, {})[child.serial] = counted
         self._go_on()
 
     def died(self, child: Child) -> None:
@@ -155,7 +162,7 @@ class Reloads:
             return problems[0]
         running = replace(self.options, port=self._settle(self.options).port)
         changes = plan(running, new)
-        reason = refusal(changes) or _unsupported(changes)
+        reason = refusal(changes)
         if reason:
             return reason
         return self._prepare(new, changes)
@@ -163,9 +170,11 @@ class Reloads:
     def _prepare(self, new: Options, changes: list[Change]) -> str:
         sink: Sink | None = None
         try:
+            settled = self._settle(new)
+            self._page.make_room(room_for(settled.places))
             if any(change.field in _LOG_FIELDS for change in changes):
                 sink = self._writer.open(new)
-            memory = write_options(self._settle(new))
+            memory = write_options(settled)
         except SinkError as error:
             return str(error)
         except OSError as error:
@@ -221,7 +230,11 @@ class Reloads:
     def _finish(self, attempt: _Attempt) -> None:
         self._attempt = None
         old, self.options = self.options, attempt.options
-        self._shed(attempt.options.max_connections)
+        live = {child.serial: self._page.live(child.index) for child in self._children.all()}
+        self._shed(even_shares(live, attempt.options.max_connections), {"op": "shed"})
+        limits = {account.name: account.limits.max_connections for account in attempt.options.accounts}
+        for account, crowd in attempt.crowds.items():
+            self._shed(newest_shares(crowd, limits[account]), {"op": "shed_account", "account": account})
         for change in attempt.changes:
             self._log.info(change.text)
         self._applied(old, attempt.options)
@@ -229,19 +242,11 @@ class Reloads:
         self._log.info(f"Reloaded server configuration{digest}")
         self._ended("")
 
-    def _shed(self, limit: int) -> None:
-        """Close what is beyond ``max_connections``: of every worker's clients as large a part as it has of all."""
-        live = {child.serial: self._page.live(child.index) for child in self._children.all()}
-        total = sum(live.values())
-        surplus = total - max(limit, 0)
+    def _shed(self, shares: dict[int, int], order: dict[str, object]) -> None:
+        """There are too many clients: of each worker (by serial) so many have to go."""
         for child in self._children.all():
-            if surplus <= 0 or not total:
-                return
-            share = -(-surplus * live[child.serial] // total)  # rounded up
-            total -= live[child.serial]
-            surplus -= share
-            if share:
-                self._children.send(child, {"op": "shed", "count": share})
+            if share := shares.get(child.serial):
+                self._children.send(child, {**order, "count": share})
 
     def _tell_all(self, message: dict[str, object]) -> None:
         for child in self._children.all():
@@ -258,14 +263,3 @@ class Reloads:
         if self._again:
             self._again = False
             self.begin()
-
-
-def _unsupported(changes: list[Change]) -> str:
-    """What nats-server would change and this server cannot, yet."""
-    fields = {change.field for change in changes} & {
-        "accounts",
-        "mappings",
-        "system_account",
-        "no_system_account",
-    }
-    return f"config reload not supported yet for {', '.join(sorted(fields))}" if fields else ""

@@ -12,7 +12,15 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from broker.accounts.names import account_names, guest_name, system_account, with_implied_user
+from broker.accounts.names import (
+    account_names,
+    account_places,
+    guest_name,
+    new_places,
+    room_for,
+    system_account,
+    with_implied_user,
+)
 from broker.launch import Launch
 from broker.log import Log
 from broker.options import Options
@@ -120,6 +128,7 @@ class Server:
         self._notifier = notifier
         self._ports_file: PortsFile | None = None
         self._guest = guest_name()
+        self._places = account_places(options)
         self._lame_duck: LameDuck | None = None
         self._stopping = False
 
@@ -149,7 +158,7 @@ class Server:
         try:
             self._live = make_live_options(replace(options, port=self._listeners.port))
             undo.callback(self._live.close)
-            self._page = SharedPage(workers + 1, len(account_names(options)))  # and the gateway
+            self._page = SharedPage(workers + 1, room_for(self._places))  # and the gateway
             undo.callback(self._page.close)
             launch = Launch(
                 index=-1,
@@ -206,8 +215,10 @@ class Server:
     def _bound(self, options: Options) -> Options:
         """The options with what was left open decided: what children get."""
         monitor = self._monitor
+        self._places = new_places(self._places, account_names(options))
         return replace(
             with_implied_user(options, self._guest),
+            places=self._places,
             port=self._listeners.port,
             workers=self._workers,
             http_host=monitor.host if monitor is not None else options.http_host,

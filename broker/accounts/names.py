@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import string
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -21,10 +22,29 @@ def system_account(options: Options) -> str:
 
 
 def account_names(options: Options) -> list[str]:
-    """Every account, the global one first. The position is the account's place in the shared page."""
+    """Every account, the global one first."""
     names = [GLOBAL_ACCOUNT, *(account.name for account in options.accounts)]
     system = system_account(options)
     return names if not system or system in names else [*names, system]
+
+
+def account_places(options: Options) -> dict[str, int]:
+    """Where in the shared page each account is counted: those that are there, and those that a reload has removed."""
+    return options.places or {name: place for place, name in enumerate(account_names(options))}
+
+
+def new_places(old: Mapping[str, int], names: Sequence[str]) -> dict[str, int]:
+    """``old``, with places for those of ``names`` that have none. A place stays with its name as long as the server runs:
+    processes that learn of a reload at different times never mean different accounts by it."""
+    places = dict(old)
+    for name in names:
+        places.setdefault(name, len(places))
+    return places
+
+
+def room_for(places: Mapping[str, int]) -> int:
+    """How many places a page needs for these."""
+    return len(places)
 
 
 def guest_name() -> str:

@@ -1,28 +1,45 @@
-"""From options to accounts in the data plane, once at the start of a worker."""
+"""From options to accounts in the data plane: at the start of a worker, and prepared for each reload."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Generator
 from dataclasses import replace
+from typing import Final
 
 from broker.accounts.automatic import automatic_imports, passes_on, system_exports
 from broker.accounts.identity import request_labels
-from broker.accounts.names import account_names, system_account
+from broker.accounts.names import account_names, account_places, room_for, system_account
 from broker.core import Core
 from broker.options import Options
 from broker.options.model import GLOBAL_ACCOUNT
-from broker.options.sections import AccountOptions, SubjectMapping
+from broker.options.sections import AccountOptions, Import, SubjectMapping
 from broker.options.sharing import matching_export, service_shape, stream_shape
 from broker.options.transforms import Transform, compile_transform, numbered
 from broker.system.ids import server_hash
 
 
-def set_up_accounts(core: Core, options: Options, server_name: str) -> tuple[dict[str, int], SystemImports]:
-    """Make every account; returns the data plane's numbers of them by name. MemoryError: no room."""
+def set_up_accounts(core: Core, options: Options, server_name: str) -> Tables:
+    """Make every account. MemoryError: no room."""
+    steps = _steps(core, options, server_name, None, ())
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            tables: Tables = end.value
+            return tables
+
+
+def _steps(
+    core: Core, options: Options, server_name: str, old: Options | None, used: Collection[str]
+) -> Generator[None, None, Tables]:
+    """All of it, in small steps. ``old``: what is in force, if there is something; then this is prepared only, with all that
+    the accounts ``used`` need."""
     numbers = {name: core.accounts.account(name) for name in account_names(options)}
-    core.accounts.set_system_account(numbers.get(system_account(options), -1))
-    places = {name: place for place, name in enumerate(numbers)}
-    for name, place in places.items():
-        core.accounts.account_limits(numbers[name], place)
+    if old is None:  # it never changes
+        core.accounts.set_system_account(numbers.get(system_account(options), -1))
+    places = account_places(options)
+    for name, number in numbers.items():
+        core.accounts.account_limits(number, places[name])
     for account in options.accounts:
         limits = account.limits
         core.accounts.account_limits(
@@ -33,18 +50,71 @@ def set_up_accounts(core: Core, options: Options, server_name: str) -> tuple[dic
             limits.max_payload,
         )
         core.accounts.account_trace(numbers[account.name], account.trace_dest, account.trace_sampling)
-    exports = _share(core, options, numbers, server_hash(server_name))
+    yield
+    exports = yield from _share(core, options, numbers, server_hash(server_name), old)
     core.accounts.labels(*request_labels(options, numbers, server_name))
     cluster = options.cluster.name if options.cluster is not None else ""
     tables = [(GLOBAL_ACCOUNT, options.mappings), *((one.name, one.mappings) for one in options.accounts)]
     for name, mappings in tables:
+        yield
         for mapping in mappings:
             core.accounts.map_subject(numbers[name], mapping.source, shares(mapping, cluster))
-    return numbers, SystemImports(core, options, numbers, exports)
+    imports = SystemImports(core, options, numbers, exports)
+    for name in [name for name in used if name in numbers]:
+        yield
+        imports.open(name)
+    return numbers, imports
 
 
-def _share(core: Core, options: Options, numbers: dict[str, int], server: str) -> dict[int, int]:
-    """Exports and imports, which have been checked; returns the numbers of the exports by their identity."""
+_FIELDS: Final = (
+    "accounts",
+    "mappings",
+    "places",
+    "cluster",
+    "server_name",
+    "system_account",
+    "no_system_account",
+)
+
+
+def prepare_accounts(
+    core: Core, old: Options, new: Options, server_name: str, used: Collection[str]
+) -> Generator[None, None, Tables | None]:
+    """Make ready, in small steps, what ``commit_accounts`` will put in force; None: it would be the same as what is.
+
+    MemoryError: no room. Then, and if not all of the steps are taken, nothing is prepared.
+    """
+    if all(getattr(old, name) == getattr(new, name) for name in _FIELDS):
+        return None
+    core.accounts.make_room(room_for(account_places(new)))
+    core.accounts.begin()
+    try:
+        steps = _steps(core, new, server_name, old, used)
+        tables: Tables | None = None
+        while tables is None:
+            try:
+                next(steps)
+            except StopIteration as end:
+                tables = end.value
+                core.accounts.ready()
+            core.accounts.stage(False)
+            yield
+            core.accounts.stage(True)
+        core.accounts.stage(False)
+    except BaseException:
+        core.accounts.abort()
+        raise
+    return tables
+
+
+def _share(
+    core: Core, options: Options, numbers: dict[str, int], server: str, old: Options | None
+) -> Generator[None, None, dict[int, int]]:
+    """Exports and imports, which have been checked; returns the numbers of the exports by their identity.
+
+    Streams that are imported as before need not be looked at again.
+    """
+    before = {account.name: _streams(account) for account in old.accounts} if old is not None else {}
     known: dict[int, int] = {}
     for account in options.accounts:
         for export in account.exports:
@@ -61,10 +131,16 @@ def _share(core: Core, options: Options, numbers: dict[str, int], server: str) -
                     )
     accounts = {account.name: account for account in options.accounts}
     for account in options.accounts:
+        yield
         importer = numbers[account.name]
+        stay = before.get(account.name) == _streams(account)
+        if stay:
+            core.accounts.streams_stay(importer)
         for one in account.imports:
             exporter = numbers[one.account]
             if one.kind == "stream":
+                if stay:
+                    continue
                 stream = stream_shape(one)
                 core.accounts.stream_import(
                     importer, exporter, stream.local, stream.show, stream.find, one.allow_trace
@@ -102,6 +178,11 @@ class SystemImports:
             if passes_on(account):
                 self.open(account.name)
 
+    @property
+    def used(self) -> frozenset[str]:
+        """The accounts that are used."""
+        return frozenset(self._open)
+
     def open(self, name: str) -> None:
         """An account is used. Raises MemoryError."""
         if name in self._open:
@@ -119,6 +200,14 @@ class SystemImports:
                     shape.target,
                     found.share,
                 )
+
+
+def _streams(account: AccountOptions) -> list[Import]:
+    return [one for one in account.imports if one.kind == "stream"]
+
+
+# The data plane's numbers of the accounts by their names, and what is set up when one is used.
+Tables = tuple[dict[str, int], SystemImports]
 
 
 def shares(mapping: SubjectMapping, cluster: str) -> list[tuple[Transform, int]]:

@@ -29,6 +29,37 @@ class AccountSetup:
         """Which account is the system account. Only before there are subscriptions."""
         lib.spl_system_account(self._handle, account)
 
+    def make_room(self, places: int) -> None:
+        """The shared page has grown: there are so many places for counters. Raises MemoryError."""
+        if lib.spl_accounts_room(self._handle, places) < 0:
+            raise MemoryError
+
+    def begin(self) -> None:
+        """Prepare other tables for all accounts: what is said of them from now on is in force with ``commit``."""
+        lib.spl_accounts_begin(self._handle)
+
+    def stage(self, on: bool) -> None:
+        """Leave the preparations for a while, or go on with them: what is said meanwhile is in force at once."""
+        lib.spl_accounts_stage(self._handle, on)
+
+    def ready(self) -> None:
+        """All has been said; what is left cannot fail. Raises MemoryError."""
+        if lib.spl_accounts_ready(self._handle) < 0:
+            raise MemoryError
+
+    def abort(self) -> None:
+        """Forget what was prepared, if anything was."""
+        lib.spl_accounts_abort(self._handle)
+
+    def commit(self) -> None:
+        """What was prepared replaces what was in force."""
+        lib.spl_accounts_commit(self._handle)
+
+    def streams_stay(self, account: int) -> None:
+        """In what is being prepared, this account's stream imports are what they are now. Raises MemoryError."""
+        if lib.spl_streams_stay(self._handle, account) < 0:
+            raise MemoryError
+
     def account_limits(
         self,
         account: int,
@@ -37,8 +68,10 @@ class AccountSetup:
         max_subscriptions: int = -1,
         max_payload: int = -1,
     ) -> None:
-        """The place of an account's counters in the shared page, and its limits (negative: none)."""
-        lib.spl_account_limits(self._handle, account, place, max_connections, max_subscriptions, max_payload)
+        """The place of an account's counters in the shared page, and its limits (negative: none). Raises MemoryError."""
+        limits = (max_connections, max_subscriptions, max_payload)
+        if lib.spl_account_limits(self._handle, account, place, *limits) < 0:
+            raise MemoryError
 
     def map_subject(self, account: int, source: str, destinations: Sequence[tuple[Transform, int]]) -> None:
         """Map what clients of an account publish on ``source``: to each destination up to so many percent of it.

@@ -97,6 +97,7 @@ class ConnInfo:
     pending: int
     flags: int
     start_ns: int  # since 1970
+    account: int  # -1: none yet
     meta: bytes
     cookie: bytes
 
@@ -327,6 +328,7 @@ class Core:
             i.pending,
             i.flags,
             i.start_ns,
+            i.account,
             ffi.unpack(i.meta, i.meta_len) if i.meta_len else b"",
             ffi.unpack(i.cookie, i.cookie_len) if i.cookie_len else b"",
         )
@@ -433,6 +435,14 @@ class Core:
     def control(self, message: bytes) -> Applied:
         """Apply a peer's control message."""
         return Applied(lib.spl_control(self._handle, message, len(message)))
+
+    def interest_mark(self) -> int:
+        """For ``interest_known``: what has changed of our interest until now."""
+        return int(lib.spl_interest_mark(self._handle))
+
+    def interest_known(self, mark: int) -> bool:
+        """Do all peers know our interest up to there?"""
+        return bool(lib.spl_interest_known(self._handle, mark))
 
     def mesh_joined(self) -> bool:
         """Every peer's interest is here, and ours is there."""

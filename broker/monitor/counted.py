@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 
 from broker.accounts.automatic import automatic_imports
-from broker.accounts.names import account_names, system_account
+from broker.accounts.names import account_names, account_places, system_account
 from broker.core import Core
 from broker.options import Options
 from broker.options.sections import AccountOptions
@@ -19,24 +19,29 @@ from broker.options.sections import AccountOptions
 class Counted:
     """The accounts of certain options."""
 
-    __slots__ = ("_core", "_imports", "_places", "_system", "options")
+    __slots__ = ("_core", "_imports", "_names", "_places", "_system", "options")
 
     def __init__(self, core: Core, options: Options) -> None:
         self.options = options
         self._core = core
         self._system = system_account(options)
-        self._places = {name: place for place, name in enumerate(account_names(options))}
+        self._names = dict.fromkeys(account_names(options))
+        self._places = account_places(options)
         self._imports = _service_imports(options)
 
     def names(self) -> list[str]:
         """All of them."""
-        return list(self._places)
+        return list(self._names)
 
     def __contains__(self, name: str) -> bool:
+        return name in self._names
+
+    def knows(self, name: str) -> bool:
+        """Is it one of them, or was it one before a reload? For a while such an account has clients that have to go."""
         return name in self._places
 
     def of(self, name: str) -> Counter[str]:
-        """What has been counted of one that is known; ``held``: how many subscriptions its sublist holds.
+        """What has been counted of one that it knows; ``held``: how many subscriptions its sublist holds.
 
         These are those of clients, those for stream imports of others, and the server's own: for its service imports, for
         answers to others, and for what the server answers.
@@ -46,7 +51,7 @@ class Counted:
         return sums
 
     def conns(self, name: str, worker: int | None = None) -> int:
-        """How many connections one that is known has, or has on that worker."""
+        """How many connections one that it knows has, or has on that worker."""
         place, counters = self._places[name], self._core.counters
         if worker is not None:
             return counters.account_conns(worker, place)
@@ -60,7 +65,7 @@ class Counted:
 
     def _own(self, name: str, sums: Counter[str]) -> int:
         here = self._here() if name == self._system else None
-        return self._imports[name] + bool(sums["asked"]) + (here["own"] if here is not None else 0)
+        return self._imports.get(name, 0) + bool(sums["asked"]) + (here["own"] if here is not None else 0)
 
     def _here(self) -> dict[str, int] | None:
         """What this process has counted of the system account's sublist."""

@@ -21,7 +21,7 @@ _ELSEWHERE: Final = frozenset(
         *("http_host", "http_port", "https_port", "trusted_proxies", "foreign"),
         *("username", "password", "token", "auth_timeout", "users", "nkeys", "default_permissions"),
         *("proxy_required", "auth_callout", "accounts", "mappings", "operators", "resolver"),
-        *("config_file", "config_digest", "implied_user"),
+        *("config_file", "config_digest", "implied_user", "places"),
     )
 )
 # Written only when set: a zero or false there is no valid value, or says more than nothing does.

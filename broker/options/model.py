@@ -139,6 +139,7 @@ class Options:
     nkeys: list[NkeyUser] = field(default_factory=list)
     default_permissions: Permissions | None = None  # given to users and nkeys already; not to ``username``
     no_auth_user: str = ""
+    places: dict[str, int] = field(default_factory=dict)  # the server's own, see ``account_places``
     implied_user: bool = False  # ``no_auth_user`` is the server's own invention, see ``with_implied_user``
     proxy_required: bool = False  # for ``username``
     auth_callout: AuthCallout | None = None

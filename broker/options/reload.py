@@ -105,7 +105,7 @@ _APPLIED: Final = {
 }
 
 # Not settings of their own: where the configuration came from, and what users have been given already.
-_IGNORED: Final = frozenset(("config_file", "config_digest", "default_permissions", "implied_user"))
+_IGNORED: Final = frozenset(("config_file", "config_digest", "default_permissions", "implied_user", "places"))
 
 # Values that leave the choice to the server, which has made it: not to be made again. (0 is "no such port".)
 _LEFT_OPEN: Final = {"port": -1, "http_port": -1, "https_port": -1, "workers": 0}

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from broker.core import Core, Message
 from broker.log import Log
+from broker.monitor.counted import Counted
 from broker.monitor.state import Server
-from broker.options import Options
 from broker.system.events import Events
 from broker.system.heartbeat import Heartbeat
 from broker.system.info import ServerInfo
@@ -19,7 +19,7 @@ from broker.system.system import System
 class SystemAccount:
     """Answers requests, publishes events, and the heartbeat."""
 
-    __slots__ = ("_events", "_heartbeat", "_requests", "_system")
+    __slots__ = ("_events", "_heartbeat", "_requests", "_server", "_system")
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class SystemAccount:
         system = self._system = System(
             core, account, ServerInfo(server.options, server.server_id, number), log
         )
+        self._server = server
         self._requests = Requests(system, server, log, reload)
         self._events = Events(system, server.questions, log, server.accounts)
         self._heartbeat = Heartbeat(system, lambda: statsz(server), log)
@@ -49,9 +50,14 @@ class SystemAccount:
         """A message came for one of our subscriptions."""
         self._system.receive(tag, message)
 
-    def use(self, options: Options) -> None:
-        """Other options from now on."""
-        self._system.info.use(options)
+    def expect(self, accounts: Counted) -> None:
+        """There are about to be other accounts."""
+        self._events.expect(accounts)
+
+    def use(self) -> None:
+        """The server has other options from now on."""
+        self._system.info.use(self._server.options)
+        self._events.use(self._server.accounts)
 
     def announce(self, what: str) -> None:
         """Say of the server itself what is happening to it: LAMEDUCK or SHUTDOWN."""

@@ -47,17 +47,29 @@ class Events:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self._accounts = accounts
+        self._due: dict[str, float] = {}
         self._told: dict[str, int] = {}  # the last number of connections that was published
         self._clients: dict[int, dict[int, bytes]] = {}  # records, by start number of the worker and client
         self._waiting: deque[tuple[int, int, bytes, Callable[[], None]]] = deque()
         self._working: asyncio.Task[None] | None = None
-        now = self._loop.time()
-        self._due = {name: now + CONNS_SECONDS for name in accounts.names() if name != GLOBAL_ACCOUNT}
+        self.use(accounts)
         self._timer = self._loop.call_later(1.0, self._heartbeat)
 
     def begin(self) -> None:
         """Listen to the workers. Not before we know who listens to us: what nobody wants is not made."""
         self._questions.follow({"op": "facts"}, self._hear)
+
+    def expect(self, accounts: Counted) -> None:
+        """There will be other accounts soon: a worker may tell of their clients before we are told that they are there."""
+        self._accounts = accounts
+
+    def use(self, accounts: Counted) -> None:
+        """Other accounts from now on. Those that are gone still have events as long as they have clients."""
+        self._accounts = accounts
+        due = self._loop.time() + CONNS_SECONDS
+        for name in accounts.names():
+            if name != GLOBAL_ACCOUNT:
+                self._due.setdefault(name, due)
 
     def close(self) -> None:
         """No more events."""
@@ -169,7 +181,7 @@ class Events:
 
     def _count(self, name: str, conns: int | None, index: int = 0) -> None:
         """Publish how many connections an account has. ``conns``: those of one worker, if it said so."""
-        if name == GLOBAL_ACCOUNT or name not in self._accounts:
+        if name == GLOBAL_ACCOUNT or not self._accounts.knows(name):
             return
         *_, old, new = subjects_of(name)
         self._due[name] = self._loop.time() + CONNS_SECONDS
@@ -188,12 +200,18 @@ class Events:
         """Every account that has connections says so when it has said nothing for a while."""
         self._timer = self._loop.call_later(1.0, self._heartbeat)
         now = self._loop.time()
+        gone: list[str] = []
         for name, due in self._due.items():
             if now < due:
                 continue
             self._due[name] = now + CONNS_SECONDS
             if self._accounts.conns(name):
                 self._count(name, None)
+            elif name not in self._accounts:
+                gone.append(name)
+        for name in gone:
+            del self._due[name]
+            self._told.pop(name, None)
 
     def _wanted(self, subject: str) -> bool:
         return self._system.interested(subject)

@@ -178,7 +178,7 @@ static void totals(void)
     struct core *k = pair_core(&cfg);
     struct spl_account_info sum;
     spl_account_limits(k, 0, 1, -1, -1, -1);
-    *shared_account(k->shared, 2, 2, 1, 1) =
+    *shared_account(k->shared, 2, 1, 1) =
         (struct shared_account){.conns = 3, .subs = 4, .in_msgs = 5, .slow_consumers = 6};
     struct pair p = member(k, 1, "someone");
     CHECK_EQ(spl_account_total(k, 1, &sum), 0);

@@ -245,19 +245,3 @@ def test_bad_starts(kind: Kind, config: str, text: str) -> None:
     with pytest.raises(AssertionError) as failure:
         start(kind, config)
     assert text in str(failure.value)
-
-
-def test_a_reload_that_changes_accounts_is_refused() -> None:
-    server = start(FOUR, "accounts { A { users: [ { user: a } ] } }")
-    try:
-        client = Raw(server.port).hello(user="a")
-        file = server.folder / "server.conf"
-        file.write_text(file.read_text().replace("A {", "A { limits { max_connections: 1 }\n"))
-        mark = server.log.mark()
-        server.process.send_signal(signal.SIGHUP)
-        server.log.wait_for("Failed to reload server configuration: .*accounts", since=mark)
-        client.expect_pong()
-        Raw(server.port).hello(user="a")
-        server.stop()
-    finally:
-        server.destroy()

@@ -56,24 +56,24 @@ def test_server_id() -> None:
 
 def test_shared_page() -> None:
     with closing(SharedPage(3, accounts=2)) as page:
-        row = 192 + 2 * 64
-        assert os.fstat(page.descriptor).st_size == 64 * 4 + 3 * row
+        assert os.fstat(page.descriptor).st_size == 64 * 4 + 3 * (192 + 2 * 64)
         assert page.beat_ms(2) == 0
         os.pwrite(page.descriptor, struct.pack("=IIIIQ", 1, 7, 5, 0, 1 << 40), 64 * 3)
         assert page.beat_ms(2) == 1 << 40
         assert page.beat_ms(1) == 0
-        for worker in range(3):
-            numbers = struct.pack("=24Q", *range(1, 25)) + struct.pack("=IIIIQQQQQ8x", *range(1, 10)) * 2
-            os.pwrite(page.descriptor, numbers, 64 * 4 + worker * row)
+        page.make_room(4)
+        size = 64 * 4 + 3 * (192 + 4 * 64)
+        assert os.fstat(page.descriptor).st_size == size
+        own, account = struct.pack("=24Q", *range(1, 25)), struct.pack("=IIIIQQQQQ8x", *range(1, 10))
+        os.pwrite(page.descriptor, own * 3 + account * 12, 64 * 4)
         page.clear(2)
         assert os.pread(page.descriptor, 24, 64 * 3) == struct.pack("=IIIIQ", 0, 0, 5, 0, 1 << 40)
         # It has no connections and no subscriptions, but whatever was counted stays.
-        left = (
-            struct.pack("=24Q", 0, 2, 0, *range(4, 25))
-            + struct.pack("=IIIIQQQQQ8x", 0, 0, 0, 0, *range(5, 10)) * 2
-        )
-        assert os.pread(page.descriptor, row, 64 * 4 + 2 * row) == left
-        assert os.pread(page.descriptor, row, 64 * 4 + row) == numbers
+        own_left = struct.pack("=24Q", 0, 2, 0, *range(4, 25))
+        left = account * 2 + struct.pack("=IIIIQQQQQ8x", 0, 0, 0, 0, *range(5, 10))
+        assert os.pread(page.descriptor, size, 64 * 4) == own * 2 + own_left + left * 4
+        page.make_room(1)
+        assert os.fstat(page.descriptor).st_size == size and page.beat_ms(2) == 1 << 40
 
 
 def test_launch_travels_in_memory() -> None:

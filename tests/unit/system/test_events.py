@@ -24,11 +24,16 @@ CONNS = ["$SYS.SERVER.ACCOUNT.A.CONNS", "$SYS.ACCOUNT.A.SERVER.CONNS"]
 class FakeAccounts:
     """Connections of account A, by worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, *there: str, before: str = "") -> None:
         self.by_worker = {0: 0, 1: 0}
+        self.there = ["$G", *there]
+        self.known = {*self.there, before}
 
     def names(self) -> list[str]:
-        return ["$G", "A"]
+        return self.there
+
+    def knows(self, name: str) -> bool:
+        return name in self.known
 
     def __contains__(self, name: str) -> bool:
         return name in self.names()
@@ -78,7 +83,7 @@ class Scene:
     def __init__(self) -> None:
         self.system, self.accounts, self.questions, self.log = (
             FakeSystem(),
-            FakeAccounts(),
+            FakeAccounts("A"),
             FakeQuestions(),
             FakeLog(),
         )
