@@ -219,6 +219,41 @@ def test_an_account_says_that_it_has_connections() -> None:
     run(work)
 
 
+def test_other_accounts() -> None:
+    """A client of a new one may come before we know that it is there; one that is gone is heard of until its last client is."""
+
+    async def work() -> None:
+        scene = Scene()
+        before, after, gone = (
+            FakeAccounts("OLD"),
+            FakeAccounts("A", before="OLD"),
+            FakeAccounts("OLD", before="A"),
+        )
+        after.by_worker = gone.by_worker = {0: 1, 1: 0}
+        scene.events.use(cast(Counted, before))
+        await scene.say((Kind.CONNECTED, KNOWN, 1, record(7, "A")))
+        assert scene.system.subjects() == ["$SYS.ACCOUNT.A.CONNECT"], "its number is not known"
+        scene.events.expect(cast(Counted, after))
+        await scene.say((Kind.CONNECTED, KNOWN, 1, record(8, "A")))
+        assert scene.system.subjects() == [*CONNS, "$SYS.ACCOUNT.A.CONNECT"]
+        scene.events.use(cast(Counted, after))
+        await asyncio.sleep(32)
+        assert scene.system.subjects() == CONNS
+        scene.events.use(cast(Counted, gone))
+        await asyncio.sleep(32)
+        assert scene.system.subjects() == CONNS, "it still has a client"
+        gone.by_worker = {0: 0, 1: 0}
+        await scene.say((Kind.CLOSED, 0, 0, record(8, "A", reason=1)))
+        assert scene.system.subjects() == [*CONNS, "$SYS.ACCOUNT.A.DISCONNECT"]
+        await asyncio.sleep(90)
+        gone.by_worker = {0: 1, 1: 0}  # nobody looks any more
+        await asyncio.sleep(90)
+        assert scene.system.subjects() == []
+        scene.events.close()
+
+    run(work)
+
+
 def test_a_worker_dies() -> None:
     """After all that it had said; then its clients' ends are told for it."""
 
