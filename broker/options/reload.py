@@ -171,16 +171,22 @@ def _refused(field: str, name: str, before: object, after: object) -> Change:
 def _same(name: str, before: Any, after: Any) -> bool:
     if name in _LEFT_OPEN and after == _LEFT_OPEN[name]:
         return bool(before) or name == "workers"
-    if name in _UNORDERED and len(before) == len(after):
-        return sorted(map(_order, before)) == sorted(map(_order, after)) and all(
-            item in after for item in before
-        )
-    return bool(before == after)
+    if before == after:
+        return True
+    return name in _UNORDERED and len(before) == len(after) and _same_entries(before, after)
 
 
-def _order(entry: object) -> str:
-    """Something to sort the entries of a list by; what differs in a secret only is told apart by ``==``."""
-    return repr(entry)
+def _same_entries(before: list[Any], after: list[Any]) -> bool:
+    """In whatever order. Entries are found by how they look; those that differ in a secret only are told apart by ``==``."""
+    found: dict[str, list[Any]] = {}
+    for entry in after:
+        found.setdefault(repr(entry), []).append(entry)
+    for entry in before:
+        alike = found.get(repr(entry), [])
+        if entry not in alike:
+            return False
+        alike.remove(entry)
+    return True
 
 
 def _show(name: str, value: Any) -> str:
