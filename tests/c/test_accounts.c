@@ -137,7 +137,7 @@ static struct core *three_accounts(void)
     CHECK(mid == 1 && imp == 2);
     CHECK(spl_account_label(k, mid, "\"MID\"", 5) == 0 && spl_account_label(k, imp, "\"IMP\"", 5) == 0);
     CHECK(spl_stream_import(k, imp, 0, "in.*", 4, renamed("in", 1), renamed("s", 1), 0) == 0);
-    CHECK(spl_service_export(k, 0, 0, 0, 0) == 0 && spl_service_export(k, mid, 1, 10, 0) == 0);
+    CHECK(spl_service_export(k, 0, 0, 0, 0) == 0 && spl_service_export(k, mid, 1, 60000, 0) == 0);
     CHECK(spl_service_import(k, mid, 0, 0, "hop", 3, literal("q"), 0) == 0);
     CHECK(spl_service_import(k, imp, mid, 0, "ask", 3, literal("hop"), 1) == 0);
     CHECK(spl_service_import(k, imp, mid, 5, "no", 2, literal("hop"), 1) < 0);
