@@ -12,8 +12,9 @@ from tests.server.listener import Listener
 from tests.server.monitor import MONITOR, Monitor
 from tests.server.system import Asker
 from tests.server.test_reload import Operator
-from tests.server.test_reload_accounts import accounts, applied, user
+from tests.server.test_reload_accounts import OTHER, PREFIXED, SERVICE, STREAM, accounts, applied, pair, user
 
+BOTH: Final = f"{SERVICE}, {STREAM}"
 SYS: Final = {"user": "s", "pass": "p"}
 OF_NEW: Final = ("$SYS.ACCOUNT.NEW.*", "$SYS.SERVER.ACCOUNT.NEW.*")
 
@@ -127,6 +128,34 @@ def test_monitoring_of_accounts_that_come_and_go(operator: Operator) -> None:
     assert set(monitor.json("/accountz")["accounts"]) == {"$G", "SYS", "OLD"}
     assert {one["acc"] for one in monitor.json("/accstatz?unused=1")["account_statz"]} == {"$G", "SYS", "OLD"}
     assert monitor.json("/varz")["connections"] == 1
+
+
+def test_subscriptions_of_imports_that_come_and_go(kind: Kind) -> None:
+    """The server's own, which it makes for imports, are counted once, and no longer than the imports are there."""
+    operator = Operator(kind, f"{pair(BOTH)}\n{MONITOR}")
+    monitor = Monitor(operator.server)
+    try:
+        importer, exporter = (operator.connect(user=name, **{"pass": "p"}) for name in "ie")
+        importer.send(b"SUB st.> 1\r\nSUB x 2\r\n").expect_pong()
+        exporter.send(b"SUB svc 1\r\nSUB x 2\r\n").expect_pong()
+        importer.send(b"PUB svc box 1\r\nx\r\n").expect_pong()
+        for imports, numbers in (
+            (BOTH, (8, 7)),
+            (f"{OTHER}, {PREFIXED}", (7, 7)),
+            ("", (7, 6)),
+            (BOTH, (8, 7)),
+        ):
+            applied(operator, f"{pair(imports)}\n{MONITOR}")
+            for name, number in zip("EI", numbers, strict=True):
+                detail = monitor.json(f"/accountz?acc={name}")["account_detail"]
+                stats = detail["sublist_stats"]
+                assert detail["subscriptions"] == stats["num_subscriptions"] == number, (imports, name)
+                assert stats["num_inserts"] - stats["num_removes"] == number
+        for client in operator.clients:
+            client.close()
+        operator.server.stop()
+    finally:
+        operator.server.destroy()
 
 
 @pytest.mark.parametrize("ours", [ONE, FOUR], ids=lambda each: each.name)
