@@ -61,6 +61,11 @@ class Counters:
         lib.spl_account_total(self._handle, place, a)
         return {name: int(getattr(a, name)) for name in _SHARED_COUNTERS}
 
+    def total_conns(self, place: int) -> int:
+        """How many connections that account has."""
+        lib.spl_account_total(self._handle, place, self._account)
+        return int(self._account.conns)
+
     def account_conns(self, worker: int, place: int) -> int:
         """How many connections a worker has in that account."""
         lib.spl_account_part(self._handle, worker, place, self._account)

@@ -79,14 +79,15 @@ def _response(record: AnswerRecord) -> dict[str, Any]:
 
 async def accstatz(server: Server, options: AccountStatzOptions) -> dict[str, Any]:
     """The answer."""
-    accounts = server.all_counted()
-    shown = [
-        name
-        for name in options.accounts or accounts
-        if name in accounts and (options.include_unused or accounts[name]["conns"])
-    ]
-    entries = await each(shown, lambda name: account_stat(name, accounts[name]))
-    return {**server.envelope(), "account_statz": entries}
+    accounts = server.accounts
+    names = [name for name in options.accounts if name in accounts] if options.accounts else accounts.names()
+
+    def entry(name: str) -> dict[str, Any] | None:
+        sums = accounts.of(name)
+        return account_stat(name, sums) if options.include_unused or sums["conns"] else None
+
+    found = await each(names, entry)
+    return {**server.envelope(), "account_statz": [one for one in found if one is not None]}
 
 
 def account_stat(name: str, sums: Mapping[str, int]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a worker answers to collect-requests, one bounded step at a time.
 
 op        of the request                                   parts
-sublists  account (empty: all)                             JSON objects: what is counted of each account's sublist
+sublists  account (empty: all)                             JSON objects: sums of what is counted of accounts' sublists
 select    states sort account cid user want now_ns         total so far (8 bytes) | keys
 records   handles subs                                     records
 subs      account test offset limit                        total so far (8 bytes) | records
@@ -15,15 +15,19 @@ from __future__ import annotations
 
 import json
 import struct
+import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
 from broker.core import Core
 from broker.mesh.collect import Request
+from broker.monitor.counted import add_sublists
 
 TOTAL: Final = struct.Struct("=Q")
 _ANY: Final = -1
 _HANDLES_AT_ONCE: Final = 4096
+_STEP: Final = 0.002  # seconds
 
 
 def answer(core: Core, request: Request) -> Iterator[bytes]:
@@ -78,14 +82,21 @@ def _account(core: Core, name: str) -> int | None:
 
 
 def _sublists(core: Core, name: str) -> Iterator[bytes]:
-    """One account a step: how far its subjects fan out is not known before they are looked at."""
+    """Some accounts a step: how far the subjects of one fan out is not known before they are looked at."""
     if name:
         account = core.counters.account_id(name)
         found = core.counters.sublist_counts(account) if account is not None else None
         if found is not None:
             yield json.dumps(found).encode()
         return
+    sums: Counter[str] = Counter()
+    until = time.monotonic() + _STEP
     number = 0
     while (found := core.counters.sublist_counts(number)) is not None:
-        yield json.dumps(found).encode()
+        add_sublists(sums, found)
         number += 1
+        if time.monotonic() > until:
+            yield json.dumps(sums).encode()
+            sums.clear()
+            until = time.monotonic() + _STEP
+    yield json.dumps(sums).encode()

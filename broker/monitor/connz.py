@@ -15,7 +15,7 @@ from broker.mesh.collect import Request
 from broker.monitor.answers import TOTAL
 from broker.monitor.asked import ALL, CLOSED, OPEN, ConnzOptions, page
 from broker.monitor.encode import time_text, uptime_text
-from broker.monitor.pace import AT_ONCE, each
+from broker.monitor.pace import each
 from broker.monitor.query import QueryError
 from broker.monitor.state import Server
 from broker.options.gotext import format_duration
@@ -42,6 +42,7 @@ _SORTS: Final = {
     "rtt": Sort.RTT,
 }
 _ALL: Final = 1 << 32
+_AT_ONCE: Final = 256  # connections whose subscriptions are looked at before others have their turn
 
 # What a client's description may hold, in the order in which it is shown.
 _OF_CLIENT: Final = ("name", "lang", "version", "tls_version", "tls_cipher_suite")
@@ -122,8 +123,8 @@ def _newest(keys: list[_Chosen], total: int, most: int) -> tuple[list[_Chosen], 
 async def _with_subject(server: Server, keys: list[_Chosen], subject: str) -> list[_Chosen]:
     """Those with a subscription that may meet this subject. Looked at in portions: with their subscriptions they are large."""
     found: list[_Chosen] = []
-    for at in range(0, len(keys), AT_ONCE):
-        some = keys[at : at + AT_ONCE]
+    for at in range(0, len(keys), _AT_ONCE):
+        some = keys[at : at + _AT_ONCE]
         records = await _describe(server, some, True)
         cids = {record.cid for record in records if any(collide(sub.subject, subject) for sub in record.subs)}
         found += [entry for entry in some if entry[0][1] in cids]

@@ -8,6 +8,7 @@ what this process answers in the system account.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from broker.accounts.automatic import automatic_imports
 from broker.accounts.names import account_names, account_places, system_account
@@ -55,7 +56,11 @@ class Counted:
         place, counters = self._places[name], self._core.counters
         if worker is not None:
             return counters.account_conns(worker, place)
-        return counters.account_total(place)["conns"]
+        return counters.total_conns(place)
+
+    def active(self) -> int:
+        """How many of them have connections."""
+        return sum(1 for place in self._places.values() if self._core.counters.total_conns(place))
 
     def add_sublist(self, name: str, sums: Counter[str]) -> None:
         """To what the workers have counted of an account's sublist, what they have not."""
@@ -73,9 +78,9 @@ class Counted:
         return None if number is None else self._core.counters.sublist_counts(number)
 
 
-def add_sublists(sums: Counter[str], counted: dict[str, int]) -> None:
-    """One process's numbers of a sublist to those of the others."""
-    most = max(sums["max_fanout"], counted["max_fanout"])
+def add_sublists(sums: Counter[str], counted: Mapping[str, int]) -> None:
+    """The numbers of some sublists to those of others."""
+    most = max(sums["max_fanout"], counted.get("max_fanout", 0))
     sums.update(counted)
     sums["max_fanout"] = most
 

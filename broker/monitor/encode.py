@@ -9,6 +9,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, Final
 
@@ -18,6 +19,9 @@ _ESCAPES: Final = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\
 _SPECIAL: Final = re.compile("[<>&\u2028\u2029]")
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _COMPACT: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_STRING: Final = json.encoder.encode_basestring
+_FEW: Final = 64  # members of a value that is made into text at once
+_MANY: Final = 1024  # plain members of a list that are
 
 
 def compact(value: Any) -> str:
@@ -32,37 +36,17 @@ def compact_exact(value: Any) -> str:
 
 def indented(value: Any) -> str:
     """JSON as it is served: two blanks for each level, no line end at the end."""
-    return _escaped("".join(_pieces(value, "\n")))
+    return _escaped(_text(value, "\n", _INDENTED))
 
 
 async def indented_slowly(value: Any) -> str:
     """The same for a long answer; others have their turn in between."""
-    return "".join(await each(_pieces(value, "\n"), _escaped))
+    return "".join(await each(_pieces(value, "\n", _INDENTED), _escaped))
 
 
 async def compact_slowly(value: Any) -> str:
     """JSON without white space of what may be long; others have their turn in between."""
-    return "".join(await each(_compact_pieces(value), _escaped))
-
-
-def _compact_pieces(value: Any) -> Iterator[str]:
-    """Lists are taken apart, down to the members of members that are lists of objects themselves."""
-    if isinstance(value, dict) and any(isinstance(member, (dict, list)) for member in value.values()):
-        comma = "{"
-        for key, member in value.items():
-            yield f"{comma}{_COMPACT(key)}:"
-            comma = ","
-            yield from _compact_pieces(member)
-        yield "}"
-    elif isinstance(value, list) and any(isinstance(member, (dict, list)) for member in value):
-        comma = "["
-        for member in value:
-            yield comma
-            comma = ","
-            yield from _compact_pieces(member)
-        yield "]"
-    else:
-        yield _COMPACT(_plain_numbers(value))
+    return "".join(await each(_pieces(value, "", _DENSE), _escaped))
 
 
 def _escaped(text: str) -> str:
@@ -81,30 +65,85 @@ def _plain_numbers(value: Any) -> Any:
     return [_plain_numbers(member) for member in value] if isinstance(value, list) else value
 
 
-@cache
-def _members(separator: str) -> Callable[[Any], str]:
-    return json.JSONEncoder(ensure_ascii=False, separators=(separator, ": ")).encode
+@dataclass(slots=True, frozen=True)
+class _Form:
+    """``step``: what is added to the white space before a line for each level."""
+
+    step: str
+    colon: str
 
 
-def _pieces(value: Any, line: str) -> Iterator[str]:
-    """Containers without containers inside, which are nearly all of a long answer, are left to the library at once."""
-    if not isinstance(value, (dict, list)) or not value:
-        yield _COMPACT(_plain_numbers(value))
+_INDENTED: Final = _Form("  ", ": ")
+_DENSE: Final = _Form("", ":")
+
+
+def _text(value: Any, line: str, form: _Form) -> str:
+    """A value as text. ``line``: a new line, as far as where the value's own begins."""
+    kind = value.__class__
+    if kind is int:
+        return repr(value)
+    if kind is str:
+        return _STRING(value)
+    if kind not in (dict, list) or not value:
+        return _COMPACT(_plain_numbers(value))
+    inner = line + form.step
+    if kind is list:
+        members = [_text(member, inner, form) for member in value]
+        return f"[{inner}{f',{inner}'.join(members)}{line}]"
+    colon = form.colon
+    members = [f"{_STRING(key)}{colon}{_text(member, inner, form)}" for key, member in value.items()]
+    return f"{{{inner}{f',{inner}'.join(members)}{line}}}"
+
+
+def _is_small(value: Any) -> bool:
+    """Has it only a few members, with those of its members?"""
+    seen = 0
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            one = one.values()
+        elif not isinstance(one, list):
+            continue
+        seen += len(one)
+        if seen > _FEW:
+            return False
+        waiting += one
+    return True
+
+
+def _pieces(value: Any, line: str, form: _Form) -> Iterator[str]:
+    """The same, piece by piece: what is large is taken apart."""
+    if not isinstance(value, (dict, list)) or _is_small(value):
+        yield _text(value, line, form)
         return
-    inner = line + "  "
-    brackets = "{}" if isinstance(value, dict) else "[]"
-    members = value.values() if isinstance(value, dict) else value
-    if not any(isinstance(member, (dict, list, float)) for member in members):
-        text = _members("," + inner)(value)
-        yield f"{brackets[0]}{inner}{text[1:-1]}{line}{brackets[1]}"
-        return
-    yield brackets[0]
+    inner = line + form.step
     comma = inner
-    for key, member in value.items() if isinstance(value, dict) else enumerate(value):
-        yield f"{comma}{_COMPACT(key)}: " if isinstance(value, dict) else comma
-        comma = "," + inner
-        yield from _pieces(member, inner)
-    yield line + brackets[1]
+    if isinstance(value, dict):
+        yield "{"
+        for key, member in value.items():
+            yield f"{comma}{_STRING(key)}{form.colon}"
+            comma = "," + inner
+            yield from _pieces(member, inner, form)
+        yield line + "}"
+        return
+    yield "["
+    if any(isinstance(member, (dict, list, float)) for member in value):
+        for member in value:
+            yield comma
+            comma = "," + inner
+            yield from _pieces(member, inner, form)
+    else:
+        for at in range(0, len(value), _MANY):
+            yield comma
+            comma = "," + inner
+            yield _plain_members(comma)(value[at : at + _MANY])[1:-1]
+    yield line + "]"
+
+
+@cache
+def _plain_members(separator: str) -> Callable[[Any], str]:
+    return json.JSONEncoder(ensure_ascii=False, separators=(separator, ": ")).encode
 
 
 @lru_cache(2048)

@@ -19,6 +19,7 @@ from broker.launch import Launch
 from broker.mesh.collect import Questions
 from broker.monitor.counted import Counted, add_sublists
 from broker.monitor.encode import time_text
+from broker.monitor.pace import each
 from broker.monitor.usage import Usage, usage_of
 from broker.options import Options
 from broker.shared import Page
@@ -111,11 +112,6 @@ class Server:
             self._counted = Counted(self._core, self.options)
         return self._counted
 
-    def all_counted(self) -> dict[str, Counter[str]]:
-        """What has been counted of every account, by name."""
-        accounts = self.accounts
-        return {name: accounts.of(name) for name in accounts.names()}
-
     def counted(self, name: str) -> Counter[str] | None:
         """What has been counted of one account; None: there is none of this name."""
         accounts = self.accounts
@@ -125,10 +121,13 @@ class Server:
         """What has been counted of the sublists of one account, or of all, and of these accounts."""
         sums: Counter[str] = Counter()
         accounts = self.accounts
-        for one in accounts.names() if not name else [name] if name in accounts else []:
+
+        def add(one: str) -> None:
             counted = accounts.of(one)
             accounts.add_sublist(one, counted)
             add_sublists(sums, counted)
+
+        await each(accounts.names() if not name else [name] if name in accounts else [], add)
         for parts in (await self.questions.ask({"op": "sublists", "account": name})).values():
             for part in parts:
                 add_sublists(sums, json.loads(part))

@@ -19,7 +19,7 @@ async def statsz(server: Server) -> dict[str, Any]:
         "cpu": round(server.cpu(), 2),
         "connections": sums["connections"],
         "total_connections": sums["total_connections"],
-        "active_accounts": sum(1 for counted in server.all_counted().values() if counted["conns"]),
+        "active_accounts": server.accounts.active(),
         "subscriptions": sums["subscriptions"],
         "sent": {"msgs": sums["out_msgs"], "bytes": sums["out_bytes"]},
         "received": {"msgs": sums["in_msgs"], "bytes": sums["in_bytes"]},

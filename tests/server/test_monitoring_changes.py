@@ -37,6 +37,8 @@ def test_reload(running: Server) -> None:
     monitor = Monitor(running)
     before = monitor.json("/varz")
     change(running, MONITOR + "\nmax_payload: 4567")
+    if running.kind.real:  # which says so in its log a moment too early
+        monitor.until(lambda: monitor.json("/varz")["max_payload"] == 4567)
     after = monitor.json("/varz")
     assert after["max_payload"] == 4567
     assert moment(after["config_load_time"]) > moment(before["config_load_time"])

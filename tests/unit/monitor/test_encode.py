@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.monitor.encode import compact, indented, time_text, uptime_text
+from broker.monitor.encode import (
+    compact,
+    compact_slowly,
+    indented,
+    indented_slowly,
+    time_text,
+    uptime_text,
+)
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
@@ -23,6 +31,19 @@ def test_it_is_json(value: Any) -> None:
     for text in (compact(value), indented(value)):
         assert json.loads(text) == value
         assert not set(text) & set("<>&\u2028\u2029")
+
+
+@settings(max_examples=40, deadline=None)
+@given(VALUES)
+def test_in_pieces(value: Any) -> None:
+    """What is long is made in pieces, and is the same."""
+
+    async def slowly(long: Any) -> tuple[str, str]:
+        return await indented_slowly(long), await compact_slowly(long)
+
+    members = {str(at): value for at in range(70)}
+    for long in (value, [value] * 70, {"a": ["x<", 1] * 700, "b": members, "c": [1.0] * 70}):
+        assert asyncio.run(slowly(long)) == (indented(long), compact(long))
 
 
 def test_indentation() -> None:
