@@ -220,8 +220,9 @@ class ProcesszOptions:
     """/processz."""
 
     history: bool = False
+    accounts: int = 0  # how many of those with the most traffic
 
     @classmethod
     def of_query(cls, query: Query) -> ProcesszOptions:
         """From parameters. Raises QueryError."""
-        return cls(query.flag("history"))
+        return cls(query.flag("history"), query.number("accounts"))

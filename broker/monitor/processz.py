@@ -1,10 +1,14 @@
-"""/processz, an addition of ours: every process of the server, and the last minutes' rates. The live page is made of it."""
+"""/processz, an addition of ours: every process of the server, the last minutes' rates, and the accounts with the most traffic.
+
+The live page is made of it.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from broker.monitor.asked import ProcesszOptions
+from broker.monitor.busiest import RATES, BusyAccount
 from broker.monitor.encode import time_text
 from broker.monitor.state import Process, Sample, Server
 
@@ -25,7 +29,27 @@ async def processz(server: Server, options: ProcesszOptions) -> dict[str, Any]:
         fields["sample"] = _sample(server.history[-1])
     if options.history:
         fields["history"] = [_sample(sample) for sample in server.history]
+    if options.accounts > 0:
+        look = await server.busiest.of(server.accounts)
+        fields["accounts"] = {
+            "total": look.total,
+            "active": look.active,
+            "busiest": [_account(account) for account in look.busiest[: options.accounts]],
+        }
     return fields
+
+
+def _account(account: BusyAccount) -> dict[str, Any]:
+    sums = account.sums
+    fields = {
+        "acc": account.name,
+        "conns": sums["conns"],
+        "num_subscriptions": sums["held"],
+        "sent": {"msgs": sums["out_msgs"], "bytes": sums["out_bytes"]},
+        "received": {"msgs": sums["in_msgs"], "bytes": sums["in_bytes"]},
+        "slow_consumers": sums["slow_consumers"],
+    }
+    return {**fields, "rates": _rates(account.rates)} if account.rates else fields
 
 
 def _process(process: Process) -> dict[str, Any]:
@@ -53,7 +77,4 @@ def _sample(sample: Sample) -> dict[str, Any]:
 
 
 def _rates(rates: dict[str, float]) -> dict[str, int]:
-    return {
-        f"{name}_per_second": round(rates.get(name, 0.0))
-        for name in ("in_msgs", "out_msgs", "in_bytes", "out_bytes")
-    }
+    return {f"{name}_per_second": round(rates.get(name, 0.0)) for name in RATES}

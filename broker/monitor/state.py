@@ -17,6 +17,7 @@ from broker.accounts.names import system_account
 from broker.core import Core
 from broker.launch import Launch
 from broker.mesh.collect import Questions
+from broker.monitor.busiest import RATES, Busiest
 from broker.monitor.counted import Counted, add_sublists
 from broker.monitor.encode import time_text
 from broker.monitor.pace import each
@@ -26,7 +27,6 @@ from broker.shared import Page
 
 SAMPLES: Final = 180
 SAMPLE_SECONDS: Final = 1.0
-RATES: Final = ("in_msgs", "out_msgs", "in_bytes", "out_bytes")
 
 
 @dataclass(slots=True)
@@ -74,6 +74,7 @@ class Server:
         self.pid = launch.server_pid  # the supervisor's
         self._core = core
         self._counted = Counted(core, launch.options)
+        self.busiest = Busiest()
         self._met = False
         self._usages: dict[int, tuple[float, Usage, float]] = {}  # pid: when, what, percent
         self._used_at = 0.0

@@ -277,4 +277,29 @@ def test_page_in_a_browser(server: Server) -> None:
     assert "&lt;img src=x onerror=alert(1)&gt;" in document and "<img" not in document
     assert "py 9.9" in document and "worker 0" in document and "supervisor" in document
     assert re.search(r"<b[^>]*>\d+</b>connections", document)
+    (accounts,) = re.findall(r'<table id="accounts".*?</table>', document, re.DOTALL)
+    assert accounts.count('<th scope="col" class="text">account</th>') == 1
+    assert '<th scope="row" class="text" title="$G"><a href="/accountz?acc=%24G">$G</a></th>' in accounts
+    assert "(2, 1 with connections)" in document
+    client.leave()
+
+
+def test_busiest_accounts(server: Server) -> None:
+    monitor = Monitor(server)
+    client = Raw(server.port).hello().send(b"SUB b 1\r\n").expect_pong()
+
+    def busiest() -> Any:
+        client.send(b"PUB b 10\r\n0123456789\r\n" * 50)
+        accounts = monitor.json("/processz?accounts=1")["accounts"]
+        (first,) = accounts["busiest"]
+        assert accounts["total"] == 2 and accounts["active"] == 1 and first["acc"] == "$G"
+        return first.get("rates", {}).get("in_msgs_per_second") and first
+
+    found = monitor.until(busiest)
+    assert (
+        found["conns"] == 1
+        and found["rates"]["in_bytes_per_second"] >= 9 * found["rates"]["in_msgs_per_second"]
+    )
+    assert found["received"]["msgs"] >= 50 and found["received"]["bytes"] == 10 * found["received"]["msgs"]
+    assert "accounts" not in monitor.json("/processz")
     client.leave()
