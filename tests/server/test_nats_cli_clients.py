@@ -184,3 +184,13 @@ def test_graph(cli: Cli) -> None:
     screen = cli.screen("sys", "server", "graph", "cli-1")
     screen.log.wait_for("CPU")
     screen.stop()
+
+
+def test_watch_accounts(cli: Cli, dial: Dial) -> None:
+    """They are told of when somebody comes or goes."""
+    screen = cli.screen("sys", "server", "watch", "accounts")
+    screen.log.wait_for("Account")
+    one = client(dial, "oth", "one")
+    one.leave()
+    screen.log.wait_for("OTH")
+    screen.stop()
