@@ -37,6 +37,7 @@ _WITH_MESSAGE = frozenset((EventType.MESSAGE, EventType.TRACED))
 # share cores it costs a quarter of the throughput of many requests.
 SPIN_US = 30
 UINT32_MAX = (1 << 32) - 1
+_NOTHING = ffi.from_buffer(b"")
 
 
 class Applied(IntEnum):
@@ -115,6 +116,7 @@ class Core:
         "_fed",
         "_handle",
         "_info",
+        "_parts",
         "_plain",
         "_wire",
         "accounts",
@@ -147,6 +149,7 @@ class Core:
             raise OSError(ffi.errno, os.strerror(ffi.errno))
         self._events = ffi.new("struct spl_event **")
         self._info = ffi.new("struct spl_conn_info *")
+        self._parts = ffi.new("struct spl_parts *")
         self._fed = ffi.new("uint64_t[]", FED_AT_ONCE)
         self.accounts = AccountSetup(self._handle)
         self.counters = Counters(self._handle)
@@ -228,11 +231,11 @@ class Core:
         self, account: int, subject: bytes, payload: bytes, reply: bytes = b"", headers: bytes = b""
     ) -> bool:
         """Publish a message of our own; whether somebody may have got it. Raises MemoryError, also for a bad subject."""
-        parts = ffi.new("struct spl_parts *")
-        kept = [ffi.from_buffer(part) for part in (subject, reply, headers, payload)]
-        parts.subject, parts.reply, parts.headers, parts.payload = kept
-        parts.subject_len, parts.reply_len = len(subject), len(reply)
-        parts.headers_len, parts.payload_len = len(headers), len(payload)
+        parts = self._parts  # one for all calls: nobody looks into it after them
+        parts.subject, parts.subject_len = ffi.from_buffer(subject), len(subject)
+        parts.payload, parts.payload_len = ffi.from_buffer(payload), len(payload)
+        parts.reply, parts.reply_len = ffi.from_buffer(reply) if reply else _NOTHING, len(reply)
+        parts.headers, parts.headers_len = ffi.from_buffer(headers) if headers else _NOTHING, len(headers)
         delivered = int(lib.spl_publish(self._handle, account, parts))
         if delivered < 0:
             raise MemoryError

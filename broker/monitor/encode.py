@@ -154,8 +154,9 @@ def _second(seconds: int) -> str:
 def time_text(ns: int) -> str:
     """Nanoseconds since 1970 in RFC 3339, UTC, without trailing zeros."""
     seconds, fraction = divmod(ns, 1_000_000_000)
-    digits = f".{fraction:09d}".rstrip("0") if fraction else ""
-    return f"{_second(seconds)}{digits}Z"
+    if not fraction:
+        return _second(seconds) + "Z"
+    return f"{_second(seconds)}.{fraction:09d}".rstrip("0") + "Z"
 
 
 def uptime_text(ns: int) -> str:

@@ -11,23 +11,21 @@ again knows none of them: events are never made twice.
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from broker.log import Log, guarded
 from broker.mesh.collect import Questions
-from broker.monitor.accounts import account_stat
 from broker.monitor.counted import Counted
-from broker.monitor.encode import compact_exact, time_text
 from broker.options.users import GLOBAL_ACCOUNT
-from broker.protocol.errors import ClosedReason, reason_text
+from broker.protocol.errors import ClosedReason
 from broker.records import ConnRecord, read_records
 from broker.system.facts import ACCOUNT, ACCOUNT_AUTH_ERROR, BOUND, KNOWN, Kind, read_facts, subjects_of
 from broker.system.system import System
+from broker.system.texts import account_text, client_text, end_text
 
 CONNS_SECONDS: Final = 30.0
 AT_ONCE: Final = 0.005  # seconds of work before others have their turn
@@ -154,7 +152,7 @@ class Events:
         account = client.account or GLOBAL_ACCOUNT
         subject = subjects_of(account)[0]
         if self._wanted(subject):
-            tail = f',"client":{_client(client, account, ended=False)}}}'
+            tail = f',"client":{client_text(client, account, ended=False)}}}'
             self._publish(subject, _CONNECT, tail)
 
     def _closed(self, client: ConnRecord, index: int, flags: int) -> None:
@@ -162,7 +160,7 @@ class Events:
         if client.reason == ClosedReason.AUTHENTICATION_FAILURE:
             if not flags & BOUND:
                 account = GLOBAL_ACCOUNT  # whoever does not pass is in no other
-            tail = _end(client, account)
+            tail = end_text(client, account)
             if flags & ACCOUNT:
                 self._tell_inside(index, account, tail)
             self._publish(f"$SYS.SERVER.{self._system.info.id}.CLIENT.AUTH.ERR", _DISCONNECT, tail)
@@ -171,7 +169,7 @@ class Events:
     def _disconnect(self, client: ConnRecord, account: str) -> None:
         subject = subjects_of(account)[1]
         if self._wanted(subject):
-            self._publish(subject, _DISCONNECT, _end(client, account))
+            self._publish(subject, _DISCONNECT, end_text(client, account))
 
     def _tell_inside(self, index: int, account: str, tail: str) -> None:
         """Publish in another account than the system's: a worker does that for us."""
@@ -192,9 +190,9 @@ class Events:
         if conns is not None:
             sums["conns"] += conns - self._accounts.conns(name, index)
         self._told[name] = sums["conns"]
-        start = self._system.typed(ACCOUNT_CONNECTIONS)
+        start, numbers = self._system.typed(ACCOUNT_CONNECTIONS), account_text(name, sums)[1:]
         for subject in (old, new):
-            self._system.publish(subject, account_connections(self._system, start, name, sums))
+            self._system.publish(subject, f"{start}{self._system.info.text()},{numbers}".encode())
 
     def _heartbeat(self) -> None:
         """Every account that has connections says so when it has said nothing for a while."""
@@ -222,34 +220,4 @@ class Events:
 
 def account_connections(system: System, start: str, name: str, sums: Mapping[str, int]) -> bytes:
     """How many connections an account has, as an event that begins with ``start``."""
-    return f"{start}{system.info.text()},{compact_exact(account_stat(name, sums))[1:]}".encode()
-
-
-def _client(client: ConnRecord, account: str, ended: bool) -> str:
-    about: dict[str, Any] = json.loads(client.about) if client.about else {}
-    fields: dict[str, Any] = {
-        "start": time_text(client.start_ns),
-        "host": client.ip,
-        "id": client.cid,
-        "acc": account,
-        "user": client.user,
-        "name": about.get("name"),
-        "lang": about.get("lang"),
-        "ver": about.get("version"),
-    }
-    if ended:
-        fields |= {"rtt": client.rtt_ns, "stop": time_text(client.stop_ns)}
-    fields |= {
-        "issuer_key": about.get("issuer_key"),
-        "name_tag": account,
-        "kind": "Client",
-        "client_type": "nats",
-    }
-    return compact_exact({name: value for name, value in fields.items() if value})
-
-
-def _end(client: ConnRecord, account: str) -> str:
-    sent = f'{{"msgs":{client.in_msgs},"bytes":{client.in_bytes}}}'  # by the client
-    received = f'{{"msgs":{client.out_msgs},"bytes":{client.out_bytes}}}'
-    reason = reason_text(client.reason)
-    return f',"client":{_client(client, account, ended=True)},"sent":{sent},"received":{received},"reason":"{reason}"}}'
+    return f"{start}{system.info.text()},{account_text(name, sums)[1:]}".encode()

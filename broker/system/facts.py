@@ -46,6 +46,7 @@ ACCOUNT: Final = 2  # flag of CLOSED: somebody in the account wants to know why 
 BOUND: Final = 4  # flag of CLOSED: it was refused by rules that came when it was in its account already
 
 
+@lru_cache(4096)
 def subjects_of(account: str) -> tuple[str, str, str, str]:
     """CONNECT, DISCONNECT, and the two that tell the number of connections."""
     return (

@@ -7,6 +7,7 @@ import secrets
 from typing import Final
 
 _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_PAIRS: Final = [first + second for first in _DIGITS for second in _DIGITS]
 _PREFIX: Final = 12
 _COUNTER: Final = 10
 _MOST: Final = 62**_COUNTER
@@ -25,7 +26,7 @@ class EventIds:
         self._next += self._step
         if self._next >= _MOST:
             self._begin()
-        return self._prefix + _base62(self._next, _COUNTER)
+        return self._prefix + _base62(self._next)
 
     def _begin(self) -> None:
         self._prefix = "".join(secrets.choice(_DIGITS) for _ in range(_PREFIX))
@@ -38,9 +39,10 @@ def server_hash(name: str) -> str:
     return "".join(_DIGITS[byte % 62] for byte in hashlib.sha256(name.encode()).digest()[:8])
 
 
-def _base62(number: int, width: int) -> str:
+def _base62(number: int) -> str:
+    """The last ``_COUNTER`` digits."""
     digits = ""
-    for _ in range(width):
-        number, digit = divmod(number, 62)
-        digits = _DIGITS[digit] + digits
+    for _ in range(_COUNTER // 2):
+        number, pair = divmod(number, len(_PAIRS))
+        digits = _PAIRS[pair] + digits
     return digits
