@@ -212,9 +212,6 @@ class Sharing:
             return f"{found.kind} import not authorized"
         if found.kind == "stream" and has_wildcard(found.prefix):
             return "stream import prefix can not contain wildcard tokens"
-        if found.kind == "stream" and _CONTROL.search(found.prefix + found.to):
-            # nats-server takes these, and then writes them into the lines that it sends.
-            return "invalid subject"
         if found.kind == "stream":
             local = stream_subject(found)
             cycle = self._stream_cycle(self._accounts[found.account], local, {importer.name})
@@ -230,9 +227,12 @@ class Sharing:
         ):
             return "stream import already exists"
         try:
-            stream_shape(found) if found.kind == "stream" else service_shape(found)
+            shape = stream_shape(found) if found.kind == "stream" else service_shape(found)
         except TransformError as error:
             return str(error)
+        if found.kind == "stream" and _CONTROL.search(shape.local):
+            # nats-server takes these, and then writes them into the lines that it sends.
+            return "invalid subject"
         return ""
 
     # Both searches go down as far as chains of imports are long: a list holds what a recursion would. Chains that part and meet
