@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tests import probe
 from tests.harness import FOUR, ONE, Kind, Raw, Server, config_text, start
-from tests.server import test_account_graphs as model
-from tests.server.test_account_graphs import Graph, config, graphs, read_to_the_end
+from tests.server import graphs as model
+from tests.server.graphs import Graph, config, graphs, read_to_the_end
 from tests.server.test_reload import descriptors
 
 EXAMPLES: Final = int(os.environ.get("SPLINE_GRAPHS", "5"))
