@@ -1,5 +1,6 @@
 /* Fuzz target: random accounts that share streams and services, in any direction, and clients that subscribe, publish, ask and answer,
- * through the parser. A model of loops and lists says who gets what; nobody gets anything else, and an answer finds who asked.
+ * through the parser, while other imports and mappings are prepared, and take effect or do not. A model of loops and lists says who
+ * gets what; nobody gets anything else, and an answer finds who asked.
  *
  * Every account offers the streams s.> and q.*, and q.* as a service, too; imports may form circles, which a configuration may not.
  */
@@ -20,6 +21,11 @@ struct import {
 };
 struct mapping {
     uint8_t account, source, target; /* subjects; MAPPED_ALL: m.* to q.$1; target 255: lost */
+};
+struct tables { /* what a configuration says */
+    unsigned nimports, nmappings;
+    struct import imports[IMPORTS];
+    struct mapping mappings[MAPPINGS];
 };
 struct subscription {
     int client; /* -1: none */
@@ -46,9 +52,8 @@ struct world {
     const uint8_t *at, *end;
     struct core *k;
     struct conn *clients[CLIENTS];
-    unsigned naccounts, nimports, nmappings;
-    struct import imports[IMPORTS];
-    struct mapping mappings[MAPPINGS];
+    unsigned naccounts;
+    struct tables now;
     struct subscription subs[SUBS];
     /* what the model expects of the message in hand */
     unsigned ncopies, noptions, nchoices;
@@ -99,13 +104,14 @@ static void mapped(const struct world *w, unsigned account, const char *s, char 
 {
     char a[8], rest;
     const struct mapping *found = NULL;
-    for (unsigned i = w->nmappings; i-- > 0;) /* of two of one source the later one is found */
-        if (!found && w->mappings[i].account == account && w->mappings[i].source != 255 &&
-            strcmp(subjects[w->mappings[i].source], s) == 0)
-            found = &w->mappings[i];
-    for (unsigned i = 0; i < w->nmappings && !found; i++)
-        if (w->mappings[i].account == account && w->mappings[i].source == 255 && sscanf(s, "m.%7[^.]%c", a, &rest) == 1)
-            found = &w->mappings[i];
+    for (unsigned i = w->now.nmappings; i-- > 0;) /* of two of one source the later one is found */
+        if (!found && w->now.mappings[i].account == account && w->now.mappings[i].source != 255 &&
+            strcmp(subjects[w->now.mappings[i].source], s) == 0)
+            found = &w->now.mappings[i];
+    for (unsigned i = 0; i < w->now.nmappings && !found; i++)
+        if (w->now.mappings[i].account == account && w->now.mappings[i].source == 255 &&
+            sscanf(s, "m.%7[^.]%c", a, &rest) == 1)
+            found = &w->now.mappings[i];
     if (!found)
         snprintf(out, TEXT, "%s", s);
     else if (found->target == 255)
@@ -132,8 +138,9 @@ static void deliver(struct world *w, unsigned account, const char *subject, cons
     unsigned where[IMPORTS + 1] = {account}, n = 1;
     if (!*subject || w->overflow) return;
     snprintf(names[0], TEXT, "%s", subject);
-    for (unsigned i = 0; i < w->nimports && !way; i++)
-        if (w->imports[i].from == account && shown(&w->imports[i], subject, names[n])) where[n++] = w->imports[i].to;
+    for (unsigned i = 0; i < w->now.nimports && !way; i++)
+        if (w->now.imports[i].from == account && shown(&w->now.imports[i], subject, names[n]))
+            where[n++] = w->now.imports[i].to;
     for (unsigned g = 2; g < 4; g++) { /* one member of each group, wherever it is */
         struct choice *c = &w->choices[w->nchoices];
         c->from = w->noptions;
@@ -150,13 +157,13 @@ static void deliver(struct world *w, unsigned account, const char *subject, cons
             if (w->subs[s].client >= 0 && w->subs[s].group < 2 && (unsigned)w->subs[s].client / 2 == where[v] &&
                 meets(patterns[w->subs[s].pattern], names[v]))
                 add(w, w->copies, &w->ncopies, s, names[v]);
-    for (unsigned i = 0; i < w->nimports; i++) {
+    for (unsigned i = 0; i < w->now.nimports; i++) {
         char remote[TEXT], there[TEXT];
-        if (w->imports[i].to != account || !asked(&w->imports[i], subject, remote)) continue;
+        if (w->now.imports[i].to != account || !asked(&w->now.imports[i], subject, remote)) continue;
         bool been = false;
-        for (const struct hop *h = way; h; h = h->before) been |= h->account == w->imports[i].from;
+        for (const struct hop *h = way; h; h = h->before) been |= h->account == w->now.imports[i].from;
         if (been) continue;
-        struct hop hop = {w->imports[i].from, way};
+        struct hop hop = {w->now.imports[i].from, way};
         mapped(w, hop.account, remote, there);
         deliver(w, hop.account, there, &hop);
     }
@@ -392,18 +399,61 @@ static void map(struct world *w, const struct mapping *m)
     if (spl_mapping_to(w->k, m->account, t, m->target == 255 ? 0 : 100) < 0) abort();
 }
 
-static void build(struct world *w)
+static void draw(struct world *w, struct tables *t)
 {
-    uint8_t b = byte(w);
-    w->naccounts = 2 + b % (ACCOUNTS - 1);
-    w->k = fake_core();
+    t->nimports = byte(w) % (IMPORTS + 1);
+    for (unsigned i = 0; i < t->nimports; i++) {
+        struct import *one = &t->imports[i];
+        one->form = byte(w) % 8;
+        one->from = byte(w) % (uint8_t)w->naccounts, one->to = byte(w) % (uint8_t)w->naccounts;
+    }
+    t->nmappings = byte(w) % (MAPPINGS + 1);
+    for (unsigned i = 0; i < t->nmappings; i++) {
+        struct mapping *m = &t->mappings[i];
+        m->account = byte(w) % (uint8_t)w->naccounts;
+        m->source = byte(w), m->target = byte(w);
+        m->source = m->source % 5 == 4 ? 255 : m->source % 16;
+        m->target = m->target % 9 == 8 ? 255 : m->target % 16;
+    }
+}
+
+static bool same_streams(const struct tables *a, const struct tables *b, unsigned account)
+{
+    unsigned j = 0;
+    for (unsigned i = 0; i <= a->nimports; i++) {
+        if (i < a->nimports && (a->imports[i].to != account || a->imports[i].form > 3)) continue;
+        while (j < b->nimports && (b->imports[j].to != account || b->imports[j].form > 3)) j++;
+        if (i == a->nimports || j == b->nimports) return i == a->nimports && j == b->nimports;
+        if (memcmp(&a->imports[i], &b->imports[j++], sizeof *a->imports) != 0) return false;
+    }
+    return true;
+}
+
+/* `old`: what is in force, of which streams may be left as they are; NULL: nothing. */
+static void describe(struct world *w, const struct tables *t, const struct tables *old)
+{
+    bool stay[ACCOUNTS] = {false};
     for (unsigned i = 0; i < w->naccounts; i++) {
-        char name[8], label[8];
-        snprintf(name, sizeof name, "A%u", i);
+        char label[8];
         int n = snprintf(label, sizeof label, "\"A%u\"", i);
-        if (i && spl_account(w->k, name, 2) != (int)i) abort();
         if (spl_account_label(w->k, (int)i, label, (size_t)n) < 0 || spl_service_export(w->k, (int)i, 0, 0, 0) != 0)
             abort();
+        stay[i] = old && same_streams(old, t, i);
+        if (stay[i] && spl_streams_stay(w->k, (int)i) < 0) abort();
+    }
+    for (unsigned i = 0; i < t->nimports; i++)
+        if (t->imports[i].form > 3 || !stay[t->imports[i].to]) share(w, &t->imports[i]);
+    for (unsigned i = 0; i < t->nmappings; i++) map(w, &t->mappings[i]);
+}
+
+static void build(struct world *w)
+{
+    w->naccounts = 2 + byte(w) % (ACCOUNTS - 1);
+    w->k = fake_core();
+    for (unsigned i = 0; i < w->naccounts; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "A%u", i);
+        if (i && spl_account(w->k, name, 2) != (int)i) abort();
         for (unsigned c = 2 * i; c < 2 * i + 2; c++) {
             struct conn *conn = w->clients[c] = conn_new(w->k, -1, KIND_CLIENT);
             if (!conn) abort();
@@ -412,22 +462,29 @@ static void build(struct world *w)
             conn->headers = true;
         }
     }
-    w->nimports = b / 8 % (IMPORTS + 1);
-    for (unsigned i = 0; i < w->nimports; i++) {
-        struct import *one = &w->imports[i];
-        one->form = byte(w) % 8;
-        one->from = byte(w) % (uint8_t)w->naccounts, one->to = byte(w) % (uint8_t)w->naccounts;
-        share(w, one);
+    draw(w, &w->now);
+    describe(w, &w->now, NULL);
+}
+
+/* Other tables are prepared while the old are in force, and take their place or do not. */
+static void reload(struct world *w)
+{
+    struct tables next = {0};
+    unsigned b = byte(w);
+    draw(w, &next);
+    spl_accounts_begin(w->k);
+    describe(w, &next, b & 1 ? &w->now : NULL);
+    spl_accounts_stage(w->k, 0);
+    if (b & 2) publish(w);
+    if (b & 4) answer(w);
+    spl_accounts_stage(w->k, 1);
+    if (spl_accounts_ready(w->k) < 0) abort();
+    if (b & 8) {
+        spl_accounts_abort(w->k);
+        return;
     }
-    w->nmappings = byte(w) % (MAPPINGS + 1);
-    for (unsigned i = 0; i < w->nmappings; i++) {
-        struct mapping *m = &w->mappings[i];
-        m->account = byte(w) % (uint8_t)w->naccounts;
-        m->source = byte(w), m->target = byte(w);
-        m->source = m->source % 5 == 4 ? 255 : m->source % 16;
-        m->target = m->target % 9 == 8 ? 255 : m->target % 16;
-        map(w, m);
-    }
+    spl_accounts_commit(w->k);
+    w->now = next;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
@@ -439,9 +496,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     build(w);
     for (unsigned s = 0; s < SUBS; s++) w->subs[s].client = -1;
     while (w->at < w->end) {
-        switch (byte(w) % 4) {
-        case 0: subscribe(w); break;
-        case 1: answer(w); break;
+        switch (byte(w) % 8) {
+        case 0:
+        case 1: subscribe(w); break;
+        case 2:
+        case 3: answer(w); break;
+        case 4: reload(w); break;
         default: publish(w); break;
         }
     }
