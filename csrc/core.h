@@ -254,8 +254,9 @@ struct core {
     struct internal_sub *internal_subs;
     struct answers *answers;
     uint64_t last_trace; /* msgtrace.c: traced messages; those that wait for peers; what this turn's events hold */
-    struct collecting *collecting;
+    struct collecting *collecting, *collecting_last;
     uint32_t ncollecting;
+    size_t collecting_bytes;
     size_t traced_bytes;
     struct sub **special; /* met by the message that is being delivered, and dealt with after it */
     uint32_t nspecial, cap_special;

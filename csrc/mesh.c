@@ -826,9 +826,7 @@ static void report_came(struct core *k, struct conn *c, const struct rec *r, con
     struct rec_traced to;
     memcpy(&to, p, sizeof to);
     const char *sent = p + sizeof to, *steps = sent + r->queues_len, *end = p + (r->len - sizeof *r);
-    if (c->peer < MAX_PEERS)
-        msgtrace_report(k, c->peer, to.id, sent, r->queues_len, steps, (size_t)(end - steps));
-    else
+    if (c->peer >= MAX_PEERS || !msgtrace_report(k, c->peer, to.id, sent, r->queues_len, steps, (size_t)(end - steps)))
         conn_close(k, c, PARSE_ERROR);
 }
 

@@ -9,9 +9,10 @@
 #include <string.h>
 #include <strings.h>
 
-#define COLLECT_MS 1000       /* a peer that does not report for so long reports nothing */
-#define COLLECT_MOST 4096     /* traces that wait for peers */
-#define STEPS_MAX (16u << 20) /* bytes of steps of one message */
+#define COLLECT_MS 1000           /* a peer that does not report for so long reports nothing */
+#define COLLECT_MOST 4096         /* traces that wait for peers */
+#define COLLECT_BYTES (64u << 20) /* and what they hold */
+#define STEPS_MAX (4u << 20) /* bytes of steps of one message: what comes after that (35,000 subscribers) is not told */
 
 struct collecting { /* a trace that waits for reports */
     struct collecting *next;
@@ -230,6 +231,8 @@ static void tell(struct core *k, uint32_t account, const char *dest, uint32_t de
     event_traced(k, account, parts, steps->p, steps->len);
 }
 
+static size_t held(const struct collecting *w) { return sizeof *w + w->dest_len + w->headers_len + w->steps.cap; }
+
 static bool complete(const struct collecting *w)
 {
     for (uint32_t i = 0; i < MAX_PEERS; i++)
@@ -237,14 +240,22 @@ static bool complete(const struct collecting *w)
     return true;
 }
 
-static void end(struct core *k, struct collecting **at)
+/* The oldest one is told. */
+static void end(struct core *k)
 {
-    struct collecting *w = *at;
-    *at = w->next;
+    struct collecting *w = k->collecting;
+    k->collecting = w->next;
     k->ncollecting--;
+    k->collecting_bytes -= held(w);
     tell(k, w->account, w->text, w->dest_len, w->text + w->dest_len, w->headers_len, &w->steps);
     text_free(&w->steps);
     free(w);
+}
+
+/* In the order of the messages: what is complete waits for what is not. */
+static void end_complete(struct core *k)
+{
+    while (k->collecting && complete(k->collecting)) end(k);
 }
 
 static void note_sent(struct core *k, struct collecting *w, const char *sent, size_t n)
@@ -255,11 +266,12 @@ static void note_sent(struct core *k, struct collecting *w, const char *sent, si
     }
 }
 
-/* Wait for those to whom the message went. False: nothing is to be waited for, or it cannot be done. */
+/* Wait for those to whom the message went, and for those who wait already. False: there are none, or it cannot be done. */
 static bool collect(struct core *k, struct msgtrace *t, uint32_t account, const char *dest, uint32_t dest_len,
                     const char *headers, uint32_t headers_len)
 {
-    if (!t->sent.len || t->sent.failed || t->steps.failed || !internal_open(k)) return false;
+    if (!t->sent.len && !k->collecting) return false;
+    if (t->sent.failed || t->steps.failed || !internal_open(k)) return false;
     struct collecting *w = calloc(1, sizeof *w + dest_len + headers_len);
     if (!w) return false;
     w->id = t->id, w->until = k->now + COLLECT_MS, w->account = account;
@@ -268,11 +280,14 @@ static bool collect(struct core *k, struct msgtrace *t, uint32_t account, const 
     text_init(&w->steps);
     text_add(&w->steps, t->steps.p, t->steps.len);
     note_sent(k, w, t->sent.p, t->sent.len);
-    while (k->ncollecting >= COLLECT_MOST) end(k, &k->collecting);
-    struct collecting **last = &k->collecting;
-    while (*last) last = &(*last)->next;
-    *last = w;
+    while (k->ncollecting >= COLLECT_MOST || k->collecting_bytes > COLLECT_BYTES) end(k);
+    if (k->collecting)
+        k->collecting_last->next = w;
+    else
+        k->collecting = w;
+    k->collecting_last = w;
     k->ncollecting++;
+    k->collecting_bytes += held(w);
     if (!k->internal->resume_at || k->internal->resume_at > w->until) {
         k->internal->resume_at = w->until;
         timer_set(k, k->internal);
@@ -280,33 +295,45 @@ static bool collect(struct core *k, struct msgtrace *t, uint32_t account, const 
     return true;
 }
 
-void msgtrace_report(struct core *k, uint32_t peer, uint64_t id, const char *sent, size_t nsent, const char *steps,
+/* Are these steps, whole ones? */
+static bool steps_fit(const char *p, size_t n)
+{
+    struct spl_step s;
+    for (size_t at = 0; at < n; at += s.size) {
+        if (n - at < sizeof s) return false;
+        memcpy(&s, p + at, sizeof s);
+        uint64_t texts = (uint64_t)s.account_len + s.subject_len + s.other_len + s.about_len;
+        if (s.size % 8 || s.size > n - at || s.size < sizeof s + texts) return false;
+    }
+    return true;
+}
+
+bool msgtrace_report(struct core *k, uint32_t peer, uint64_t id, const char *sent, size_t nsent, const char *steps,
                      size_t len)
 {
-    struct collecting **at = &k->collecting;
-    while (*at && (*at)->id != id) at = &(*at)->next;
-    struct collecting *w = *at;
-    if (!w) return; /* too late */
+    if (!steps_fit(steps, len)) return false;
+    struct collecting *w = k->collecting;
+    while (w && w->id != id) w = w->next;
+    if (!w) return true; /* too late */
     w->missing[peer]--;
     note_sent(k, w, sent, nsent);
+    k->collecting_bytes -= held(w);
     if (w->steps.len + len <= STEPS_MAX) text_add(&w->steps, steps, len);
-    if (complete(w)) end(k, at);
+    k->collecting_bytes += held(w);
+    end_complete(k);
+    return true;
 }
 
 void msgtrace_peer_lost(struct core *k, uint32_t peer)
 {
-    for (struct collecting **at = &k->collecting; *at;) {
-        (*at)->missing[peer] = 0;
-        if (complete(*at))
-            end(k, at);
-        else
-            at = &(*at)->next;
-    }
+    for (struct collecting *w = k->collecting; w; w = w->next) w->missing[peer] = 0;
+    end_complete(k);
 }
 
 void msgtrace_expire(struct core *k)
 {
-    while (k->collecting && k->collecting->until <= k->now) end(k, &k->collecting);
+    while (k->collecting && k->collecting->until <= k->now) end(k);
+    end_complete(k);
     struct conn *c = k->internal;
     if (k->collecting && (!c->resume_at || c->resume_at > k->collecting->until)) c->resume_at = k->collecting->until;
 }
@@ -332,92 +359,107 @@ void msgtrace_finish(struct core *k, struct msgtrace *t)
 
 /* ---- a client's message ---- */
 
-static void begin(struct core *k, struct msgtrace *t, bool only)
+/* What becomes of a message whose headers may ask for a trace. */
+enum verdict {
+    PLAIN,    /* it is published, and not traced */
+    SILENCED, /* the same, and others shall not trace it, either */
+    TRACED,
+    DROPPED, /* only a trace was wanted, and there cannot be one: the log says why */
+    REFUSED  /* the publisher was told why */
+};
+
+/* Can the steps be published where the publisher says, and by him? */
+static enum verdict judge(struct core *k, struct conn *c, const struct trace_request *r)
+{
+    if (r->dest_len > UINT16_MAX) return r->only ? DROPPED : PLAIN;
+    if (!subject_literal(r->dest, r->dest_len) || bytes_token(r->dest, r->dest + r->dest_len) != r->dest_len) {
+        char name[QUOTED_MAX(200)];
+        quote(name, sizeof name, r->dest, r->dest_len < 200 ? r->dest_len : 200);
+        event_log(k, c, 0, "Destination %s is not valid, won't be able to trace events", name);
+        return r->only ? DROPPED : PLAIN;
+    }
+    if (deliver_allowed(c, r->dest, r->dest_len)) return TRACED;
+    deliver_refused(k, c, r->dest, r->dest_len);
+    return REFUSED;
+}
+
+static enum verdict ask(struct core *k, struct conn *c, const char *headers, size_t n, struct trace_request *r)
+{
+    enum trace_asked asked = msgtrace_parse(headers, n, r);
+    if (asked == TRACE_ASKED) return judge(k, c, r);
+    const struct account *a = c->acc;
+    if (asked == TRACE_NOT_ASKED || !a->trace.dest) return PLAIN;
+    if (random_below(k, 100) >= a->trace.percent) return SILENCED;
+    r->dest = a->trace.dest,
+    r->dest_len = a->trace.dest_len; /* checked; the publisher need not be allowed to publish there */
+    return TRACED;
+}
+
+static void begin(struct core *k, struct msgtrace *t, const struct conn *c, const struct message *m, bool only)
 {
     t->only = only;
     t->origin = k->cfg.index, t->serial = k->cfg.serial, t->id = ++k->last_trace;
     text_init(&t->steps);
     text_init(&t->sent);
+    came_in(t, c, m);
 }
 
-/* Can its steps be published there, and by this client? False: the client or the log was told why not. */
-static bool destination(struct core *k, struct conn *c, const struct trace_request *r, bool *denied)
+/* All that is done here is done. */
+static void conclude(struct core *k, struct msgtrace *t, uint32_t account, const struct trace_request *r,
+                     const char *headers, uint32_t headers_len)
 {
-    *denied = false;
-    if (!subject_literal(r->dest, r->dest_len) || bytes_token(r->dest, r->dest + r->dest_len) != r->dest_len) {
-        char name[QUOTED_MAX(200)];
-        quote(name, sizeof name, r->dest, r->dest_len < 200 ? r->dest_len : 200);
-        event_log(k, c, 0, "Destination %s is not valid, won't be able to trace events", name);
-        return false;
-    }
-    if (deliver_allowed(c, r->dest, r->dest_len)) return true;
-    deliver_refused(k, c, r->dest, r->dest_len);
-    *denied = true;
-    return false;
+    uint32_t dest_len = (uint32_t)r->dest_len;
+    if (!collect(k, t, account, r->dest, dest_len, headers, headers_len))
+        tell(k, account, r->dest, dest_len, headers, headers_len, &t->steps);
+    text_free(&t->steps);
+    text_free(&t->sent);
 }
 
-/* Whether the message is to be traced; if not, *skip says that it is not to be published either, *off that others shall not trace it. */
-static bool wanted(struct core *k, struct conn *c, const char *headers, size_t n, struct trace_request *r, bool *skip,
-                   bool *off)
+static void publish_traced(struct core *k, struct conn *c, struct message *m, const struct trace_request *r)
 {
-    *skip = *off = false;
-    enum trace_asked asked = msgtrace_parse(headers, n, r);
-    if (asked == TRACE_NOT_ASKED) return false;
-    if (asked == TRACE_ASKED_BY_PARENT) {
-        if (!c->acc->trace.dest) return false;
-        if (random_below(k, 100) >= c->acc->trace.percent) {
-            *off = true;
-            return false;
-        }
-        r->dest = c->acc->trace.dest, r->dest_len = c->acc->trace.dest_len;
-    }
-    bool denied;
-    if (r->dest_len <= UINT16_MAX && destination(k, c, r, &denied)) return true;
-    *skip = r->only || denied;
-    return false;
+    struct msgtrace t;
+    uint32_t account = c->acc->id, headers_len = m->hdr_len;
+    const char *headers = m->payload;
+    begin(k, &t, c, m, r->only);
+    m->traced = &t;
+    deliver_traced(k, c, m);
+    conclude(k, &t, account, r, headers, headers_len);
+}
+
+static void publish_silenced(struct core *k, struct conn *c, struct message *m)
+{
+    struct text head;
+    text_init(&head);
+    if (msgtrace_off(m, &head))
+        deliver_publish(k, c, m);
+    else
+        conn_close(k, c, READ_ERROR);
+    text_free(&head);
 }
 
 void msgtrace_publish(struct core *k, struct conn *c, struct message *m)
 {
     struct trace_request r;
-    bool skip, off;
-    const char *headers = m->payload;
-    if (!wanted(k, c, headers, m->hdr_len, &r, &skip, &off)) {
-        if (skip) return;
-        struct text head;
-        text_init(&head);
-        if (!off || msgtrace_off(m, &head))
-            deliver_publish(k, c, m);
-        else
-            conn_close(k, c, READ_ERROR);
-        text_free(&head);
-        return;
+    enum verdict verdict = ask(k, c, m->payload, m->hdr_len, &r);
+    switch (verdict) {
+    case PLAIN: deliver_publish(k, c, m); return;
+    case SILENCED: publish_silenced(k, c, m); return;
+    case TRACED: publish_traced(k, c, m, &r); return;
+    default: break;
     }
-    struct msgtrace t;
-    begin(k, &t, r.only);
-    came_in(&t, c, m);
-    m->traced = &t;
-    uint32_t account = c->acc->id, dest_len = (uint32_t)r.dest_len, headers_len = m->hdr_len;
-    deliver_traced(k, c, m);
-    if (!collect(k, &t, account, r.dest, dest_len, headers, headers_len))
-        tell(k, account, r.dest, dest_len, headers, headers_len, &t.steps);
-    text_free(&t.steps);
-    text_free(&t.sent);
+    c->in_msgs++;
+    c->in_bytes += m->total;
+    if (verdict == DROPPED && c->verbose) conn_ok(k, c);
 }
 
 void msgtrace_too_large(struct core *k, struct conn *c, const struct message *m)
 {
     struct trace_request r;
-    bool skip, off;
-    if (!msgtrace_asked(c->acc, m->payload, m->hdr_len) || !wanted(k, c, m->payload, m->hdr_len, &r, &skip, &off))
-        return;
+    if (!msgtrace_asked(c->acc, m->payload, m->hdr_len) || ask(k, c, m->payload, m->hdr_len, &r) != TRACED) return;
     struct msgtrace t;
-    begin(k, &t, r.only);
-    came_in(&t, c, m);
+    begin(k, &t, c, m, r.only);
     msgtrace_error(&t, "maximum payload exceeded");
-    tell(k, c->acc->id, r.dest, (uint32_t)r.dest_len, m->payload, m->hdr_len, &t.steps);
-    text_free(&t.steps);
-    text_free(&t.sent);
+    conclude(k, &t, c->acc->id, &r, m->payload, m->hdr_len);
 }
 
 int spl_account_trace(spl_core *k, int account, const char *dest, size_t len, uint32_t percent)

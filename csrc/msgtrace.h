@@ -58,8 +58,8 @@ void msgtrace_sent(struct msgtrace *t, uint32_t peer);
 
 /* A message that was traced came from a peer and has been delivered here: report. */
 void msgtrace_finish(struct core *k, struct msgtrace *t);
-/* A report came. */
-void msgtrace_report(struct core *k, uint32_t peer, uint64_t id, const char *sent, size_t nsent, const char *steps,
+/* A report came. False: it is none. */
+bool msgtrace_report(struct core *k, uint32_t peer, uint64_t id, const char *sent, size_t nsent, const char *steps,
                      size_t len);
 void msgtrace_peer_lost(struct core *k, uint32_t peer);
 void msgtrace_expire(struct core *k);

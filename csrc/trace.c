@@ -11,7 +11,7 @@
 
 #define TRACE_MAX 48000u
 #define TRACE_EVENTS 2048
-#define TRACED_BYTES (1u << 20) /* of traced messages, which are events, too */
+#define TRACED_BYTES (256u << 10) /* of traced messages, which are events, too */
 
 bool trace_full(const struct core *k)
 {

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from broker.core import Core, Event, ffi
 from broker.log import Log, guarded
-from broker.monitor.encode import compact, time_text
+from broker.monitor.encode import compact_exact, time_text
 from broker.system.info import ServerInfo
 
 _FIRST_LINE: Final = b"NATS/1.0\r\n"
@@ -45,21 +44,6 @@ class StepType(IntEnum):
     OUT = 6
 
 
-@dataclass(slots=True, frozen=True)
-class Step:
-    """One step; which fields mean what is written in ``csrc/spline.h``."""
-
-    type: int
-    error: int
-    at_ns: int  # since 1970
-    cid: int
-    total: int  # bytes
-    account: bytes
-    subject: bytes
-    other: bytes
-    about: bytes
-
-
 class Traces:
     """Publishes the traces of one worker."""
 
@@ -76,36 +60,112 @@ class Traces:
         if told is None or not event.data or not self._core.interested(event.reason, told.subject):
             return
         with guarded(self._log, "making a message trace"):
-            body = trace_event(self._info.block(), told.headers, list(steps(event.data)))
-            self._core.publish(event.reason, told.subject, compact(body).encode())
+            self._core.publish(event.reason, told.subject, self._event(told.headers, event.data))
+
+    def _event(self, headers: bytes, data: bytes) -> bytes:
+        told = list(_steps(data))
+        request = []
+        if found := header_map(headers):
+            request.append(f'"header":{compact_exact(found)}')
+        if total := told[0].total:
+            request.append(f'"msgsize":{total}')
+        steps = ",".join(Steps(told).texts())
+        return (
+            f'{{"server":{self._info.text()},"request":{{{",".join(request)}}},"events":[{steps}]}}'.encode()
+        )
 
 
-def steps(data: bytes) -> Iterator[Step]:
-    """What became of a traced message, in order."""
+class _Step(NamedTuple):
+    type: int
+    error: int
+    at_ns: int  # since 1970
+    cid: int
+    total: int  # bytes
+    account: bytes
+    subject: bytes
+    other: bytes
+    about: bytes
+
+
+def _steps(data: bytes) -> Iterator[_Step]:
     at = 0
     while at < len(data):
-        size, kind, error, *lengths, _, at_ns, cid, total = _HEAD.unpack_from(data, at)
-        texts: list[bytes] = []
-        end = at + _HEAD.size
-        for length in lengths:
-            texts.append(data[end : end + length])
-            end += length
-        account, subject, other, about = texts
-        yield Step(kind, error, at_ns, cid, total, account, subject, other, about)
+        size, kind, error, account, subject, other, about, _, at_ns, cid, total = _HEAD.unpack_from(data, at)
+        subject_at = at + _HEAD.size + account
+        other_at = subject_at + subject
+        about_at = other_at + other
+        yield _Step(
+            kind,
+            error,
+            at_ns,
+            cid,
+            total,
+            data[subject_at - account : subject_at],
+            data[subject_at:other_at],
+            data[other_at:about_at],
+            data[about_at : about_at + about],
+        )
         at += size
 
 
-def trace_event(server: dict[str, Any], headers: bytes, told: list[Step]) -> dict[str, Any]:
-    """The event of one message."""
-    ingress = told[0]
-    request: dict[str, Any] = {}
-    if found := header_map(headers):
-        request["header"] = found
-    if ingress.total:
-        request["msgsize"] = ingress.total
-    failure = next((_text(step.other) for step in told if step.type == StepType.ERROR), "")
-    shown = [_shown(step, ingress, failure) for step in told if step.type != StepType.ERROR]
-    return {"server": server, "request": request, "events": shown}
+class Steps:
+    """The steps of one message as JSON. A message may have thousands of subscribers, of whom much is the same."""
+
+    __slots__ = ("_clients", "_error", "_home", "_quoted", "_steps")
+
+    def __init__(self, steps: list[_Step]) -> None:
+        self._steps = steps
+        self._home = steps[0].account
+        self._error = next((step.other for step in steps if step.type == StepType.ERROR), b"")
+        self._quoted: dict[bytes, str] = {}
+        self._clients: dict[bytes, str] = {}
+
+    def texts(self) -> Iterator[str]:
+        """One after the other."""
+        for step in self._steps:
+            if step.type != StepType.ERROR:
+                kind, fields = self._fields(step)
+                yield f'{{"type":"{kind}","ts":"{time_text(step.at_ns)}",{fields}}}'
+
+    def _fields(self, step: _Step) -> tuple[str, str]:
+        text = self._text
+        match step.type:
+            case StepType.IN:
+                failed = f',"error":{text(self._error)}' if self._error else ""
+                place = f'"acc":{text(step.account)},"subj":{text(step.subject)}'
+                return "in", f"{self._client(step)},{place}{failed}"
+            case StepType.MAPPED:
+                return "sm", f'"to":{text(step.other)}'
+            case StepType.EXPORT:
+                return "se", f'"acc":{text(step.account)},"to":{text(step.other)}'
+            case StepType.IMPORT:
+                return (
+                    "si",
+                    f'"acc":{text(step.account)},"from":{text(step.subject)},"to":{text(step.other)}',
+                )
+        fields = self._client(step)
+        if step.account != self._home:
+            fields += f',"acc":{text(step.account)}'
+        if step.subject:
+            fields += f',"sub":{text(step.subject)}'
+        if step.other:
+            fields += f',"queue":{text(step.other)}'
+        if step.error:
+            fields += f',"error":"{_ERRORS[step.error]}"'
+        return "eg", fields
+
+    def _client(self, step: _Step) -> str:
+        name = self._clients.get(step.about)
+        if name is None:
+            known = json.loads(step.about).get("name") if step.about else None
+            name = self._clients[step.about] = f',"name":{compact_exact(known)}' if known else ""
+        return f'"kind":{_CLIENT},"cid":{step.cid}{name}'
+
+    def _text(self, raw: bytes) -> str:
+        text = self._quoted.get(raw)
+        if text is None:
+            text = self._quoted[raw] = compact_exact(_text(raw))
+        return text
 
 
 def header_map(headers: bytes) -> dict[str, list[str]]:
@@ -128,34 +188,6 @@ def _pairs(headers: bytes) -> Iterator[tuple[bytes, bytes]]:
         if name and value:
             yield name, value
         at = end + 2
-
-
-def _shown(step: Step, ingress: Step, failure: str) -> dict[str, Any]:
-    time = time_text(step.at_ns)
-    account, subject, other = _text(step.account), _text(step.subject), _text(step.other)
-    match step.type:
-        case StepType.IN:
-            fields = {"type": "in", "ts": time, **_client(step), "acc": account, "subj": subject}
-            return {**fields, "error": failure} if failure else fields
-        case StepType.MAPPED:
-            return {"type": "sm", "ts": time, "to": other}
-        case StepType.EXPORT:
-            return {"type": "se", "ts": time, "acc": account, "to": other}
-        case StepType.IMPORT:
-            return {"type": "si", "ts": time, "acc": account, "from": subject, "to": other}
-    elsewhere = account if step.account != ingress.account else ""
-    named = {"acc": elsewhere, "sub": subject, "queue": other, "error": _ERRORS[step.error]}
-    return {
-        "type": "eg",
-        "ts": time,
-        **_client(step),
-        **{key: value for key, value in named.items() if value},
-    }
-
-
-def _client(step: Step) -> dict[str, Any]:
-    name = json.loads(step.about).get("name") if step.about else None
-    return {"kind": _CLIENT, "cid": step.cid, **({"name": name} if name else {})}
 
 
 def _text(raw: bytes) -> str:

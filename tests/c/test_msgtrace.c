@@ -116,7 +116,36 @@ static struct core *among_peers(void)
 static const struct spl_step far = {.size = sizeof far, .type = SPL_STEP_OUT};
 static void report(struct core *k, uint32_t peer, uint64_t id, const char *sent, size_t n)
 {
-    msgtrace_report(k, peer, id, sent, n, (const char *)&far, sizeof far);
+    CHECK(msgtrace_report(k, peer, id, sent, n, (const char *)&far, sizeof far));
+}
+
+static bool fits(struct core *k, const struct spl_step *s, size_t n)
+{
+    char *exact = malloc(n); /* not a byte more, for the sanitizer */
+    if (!exact) abort();
+    memcpy(exact, s, n);
+    bool whole = msgtrace_report(k, 1, 99, "", 0, exact, n);
+    free(exact);
+    return whole;
+}
+
+static void malformed(void)
+{
+    struct core *k = core_new();
+    struct spl_step s[2] = {far, far};
+    CHECK(fits(k, s, sizeof *s) && fits(k, s, sizeof s));
+    CHECK(!fits(k, s, sizeof s - 8) && !fits(k, s, sizeof s - 1) && !fits(k, s, 3));
+    s[1].about_len = 1;
+    CHECK(!fits(k, s, sizeof s));
+    s[1] = far, s[1].size = 0;
+    CHECK(!fits(k, s, sizeof s));
+    s[1].size = sizeof far + 8;
+    CHECK(!fits(k, s, sizeof s));
+    s[0].size = sizeof far * 2, s[0].other_len = sizeof far;
+    CHECK(fits(k, s, sizeof s));
+    s[0].other_len++;
+    CHECK(!fits(k, s, sizeof s));
+    spl_free(k);
 }
 
 static void peers(void)
@@ -158,6 +187,48 @@ static void peers(void)
     spl_peer_down(k, 1, 11);
     CHECK_EQ(told(k, steps, error), 1);
     CHECK_EQ(k->ncollecting, 0);
+    pair_close(&p);
+    spl_free(k);
+}
+
+/* What is complete is told after what came before it. */
+static void order(void)
+{
+    struct core *k = among_peers();
+    struct pair p = pair_open(k, 0);
+    char steps[16], error[16];
+    publish(&p, "r");
+    publish(&p, "none");
+    publish(&p, "r");
+    CHECK_EQ(told(k, steps, error), 0);
+    report(k, 1, 3, "", 0), report(k, 2, 3, "", 0);
+    CHECK_EQ(told(k, steps, error), 0);
+    report(k, 1, 1, "", 0);
+    CHECK_EQ(told(k, steps, error), 0);
+    report(k, 2, 1, "", 0);
+    CHECK_EQ(told(k, steps, error), 3);
+    CHECK(!k->collecting && !k->ncollecting && !k->collecting_bytes);
+    publish(&p, "none");
+    CHECK_EQ(told(k, steps, error), 1);
+    pair_close(&p);
+    spl_free(k);
+}
+
+/* One message has at most 4 MiB of steps. */
+static void huge(void)
+{
+    static const size_t most = 4 << 20, piece = 1 << 20;
+    struct core *k = among_peers();
+    struct pair p = pair_open(k, 0);
+    struct spl_step *s = calloc(1, piece);
+    if (!s) abort();
+    s->size = (uint32_t)piece, s->other_len = (uint32_t)(piece - sizeof *s);
+    publish(&p, "r");
+    char steps[16], error[16];
+    CHECK_EQ(told(k, steps, error), 0);
+    for (int i = 0; i < 10; i++) CHECK(msgtrace_report(k, 1, 1, "\1", 1, (const char *)s, piece));
+    CHECK(k->collecting && k->collecting_bytes > 3 * piece && k->collecting_bytes < 2 * most + piece);
+    free(s);
     pair_close(&p);
     spl_free(k);
 }
@@ -225,7 +296,10 @@ int main(void)
 {
     headers();
     one_core();
+    malformed();
     peers();
+    order();
+    huge();
     too_many();
     flood();
     short_of_memory();

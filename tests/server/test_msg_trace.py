@@ -53,7 +53,13 @@ accounts {
     ]
     mappings { "m.a": "m.b", "m.l": "local" }
   }
-  ALL { users: [ { user: all } ], msg_trace: { dest: "acc.dest" } }
+  ALL {
+    users: [ { user: all }, { user: tied, permissions: { publish: ["a", "in.box"] } } ]
+    msg_trace: { dest: "acc.dest" }
+    exports: [ { stream: "seen.>" } ]
+    imports: [ { service: { account: EXP, subject: "open.q" } }, { service: { account: EXP, subject: "dark.q" } } ]
+  }
+  SEE { users: [ { user: see } ], imports: [ { stream: { account: ALL, subject: "seen.>" }, allow_trace: true } ] }
   SOME { users: [ { user: some } ], msg_trace: { dest: "acc.dest", sampling: 50 } }
 }
 """
@@ -169,6 +175,24 @@ def test_the_event(dial: Dial) -> None:
     assert (second["cid"], second["name"], second["sub"]) == (subscriber.info["client_id"], "sub", "a.*")
     year = time.strftime("%Y-%m-%dT%H:%M", time.gmtime(before))
     assert first["ts"] >= year and second["ts"] >= first["ts"]
+
+
+def test_verbose(dial: Dial) -> None:
+    traces = listener(dial)
+    publisher = dial(CONFIG).hello(user="imp", headers=True, verbose=True)
+    publish(publisher, b"loud", DEST).expect(b"+OK\r\n")
+    publish(publisher, b"loud", DEST + ONLY).expect(b"+OK\r\n")
+    publish(publisher, b"loud", b"Nats-Trace-Dest: bad..dest\r\n" + ONLY).expect(b"+OK\r\n")
+    assert traced(traces)[1] == traced(traces)[1] == [ingress("loud")]
+
+
+def test_hundreds_of_subscriptions(dial: Dial) -> None:
+    traces = listener(dial)
+    subscribers = [client(dial, "imp", *[b"crowd.*"] * 200) for _ in range(3)]
+    publish(client(dial), b"crowd.x", DEST + ONLY)
+    assert traced(traces)[1] == [ingress("crowd.x"), *[egress("crowd.*")] * 600]
+    for subscriber in subscribers:
+        subscriber.expect_pong()
 
 
 def test_many_subscribers(dial: Dial) -> None:
@@ -478,6 +502,47 @@ def test_own_destination_comes_first(dial: Dial) -> None:
     assert traced(traces)[1] == [ingress("a.b", "ALL")]
 
 
+def test_account_destination_needs_no_permission(dial: Dial) -> None:
+    traces = client(dial, "all", b"acc.dest")
+    publisher = client(dial, "tied")
+    publish(publisher, b"a", PARENT)
+    assert traced(traces)[1] == [ingress("a", "ALL")]
+    publish(publisher, b"b", PARENT)
+    violation = 'Permissions Violation for Publish to "b"'
+    assert traced(traces)[1] == [ingress("b", "ALL", error=violation)]
+    publisher.expect(f"-ERR '{violation}'\r\n".encode())
+    publish(publisher, b"a", PARENT + b"Nats-Trace-Dest: mine\r\n")
+    publisher.expect(b"-ERR 'Permissions Violation for Publish to \"mine\"'\r\n").expect_pong()
+
+
+@pytest.mark.parametrize("only", [b"", ONLY])
+def test_traceparent_crosses(dial: Dial, only: bytes) -> None:
+    """What Nats-Trace-Only says counts beside Nats-Trace-Dest alone; beyond where the trace ends nobody else shall trace it."""
+    traces = client(dial, "all", b"acc.dest")
+    responder = client(dial, "exp", b"open.q", b"dark.q")
+    watcher = client(dial, "see", b"seen.a", name="see")
+    publisher = client(dial, "all")
+    publish(publisher, b"open.q", PARENT + only)
+    assert traced(traces)[1] == [
+        ingress("open.q", "ALL"),
+        egress("open.q", acc="EXP"),
+        crossing("EXP", "open.q", "open.q"),
+    ]
+    assert OFF not in message(responder)[1]
+    publish(publisher, b"dark.q", PARENT + only)
+    assert traced(traces)[1] == [ingress("dark.q", "ALL"), crossing("EXP", "dark.q", "dark.q")]
+    _, headers, payload = message(responder)
+    assert (
+        headers.startswith(b"NATS/1.0\r\n" + PARENT + only)
+        and headers.endswith(OFF + b"\r\n")
+        and payload == b"hi"
+    )
+    publish(publisher, b"seen.a", PARENT + only)
+    export = {"type": "se", "acc": "SEE", "to": "seen.a"}
+    assert traced(traces)[1] == [ingress("seen.a", "ALL"), egress("seen.a", acc="SEE", name="see"), export]
+    assert message(watcher)[1:] == (block(PARENT + only), b"hi")
+
+
 def test_sampling(dial: Dial) -> None:
     """Of many messages about half are traced; the others tell servers behind us that they are not."""
     traces = client(dial, "some", b"acc.dest", b"tr.d")
@@ -522,6 +587,25 @@ def test_one_event_over_all_workers() -> None:
         assert traced(responder)[1] == [ingress("quiet.a", "EXP"), *exports]
         for other in others[:2]:
             skip(other, 2)
+        server.check()
+    finally:
+        crew.close()
+        server.stop()
+
+
+def test_order_over_workers() -> None:
+    """A trace does not overtake another one that waits for what another worker has to tell."""
+    server = start(FOUR, CONFIG)
+    crew = Crew(server)
+    try:
+        publisher, subscriber = crew.place(0, 1, user="imp", headers=True)
+        subscriber.send(b"SUB far 1\r\nSUB tr.d 2\r\nUNSUB 1 100\r\n").expect_pong()
+        for _ in range(50):
+            publish(publisher, b"far", DEST + ONLY)
+            publish(publisher, b"nobody", DEST)
+        for _ in range(50):
+            assert traced(subscriber)[1] == [ingress("far"), egress("far")]
+            assert traced(subscriber)[1] == [ingress("nobody")]
         server.check()
     finally:
         crew.close()
