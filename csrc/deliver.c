@@ -213,6 +213,7 @@ static bool deliver_group_local(struct core *k, struct match_group *g, const str
         const struct conn *c = s->owner;
         bool own = unlikely(m->no_echo) && (uint32_t)c->cid == m->no_echo;
         if (!own && (unlikely(m->traced != NULL) ? traced_sub(k, s, m) : deliver_sub(k, s, m))) return true;
+        if (unlikely(own && m->traced)) msgtrace_out(m->traced, s, c, SPL_STEP_NO_ECHO);
         if (++at == g->nlocal) at = 0;
     }
     return false;
