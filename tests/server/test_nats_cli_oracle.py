@@ -85,8 +85,8 @@ OWN: Final = frozenset(
     "pending_bytes subscriptions total num_subscriptions num_cache num_inserts num_removes num_matches cache_hit_rate "
     "max_fanout avg_fanout".split()
 )
-# Ours can not have these: the commit that it was built of, and flags of JetStream.
-WITHOUT: Final = frozenset(("git_commit", "feature_flags"))
+# Ours can not have this: the commit that it was built of.
+WITHOUT: Final = frozenset(("git_commit",))
 
 
 def steady(value: Any, key: str = "") -> Any:
