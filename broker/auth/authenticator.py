@@ -99,10 +99,13 @@ class Authenticator:
         self._map_certificates = options.tls is not None and options.tls.verify_and_map
         self.required = auth_required(options)
         self.nonce_required = bool(self._nkeys)
+        # Who stands in for a client that says nothing of itself. What holds for the user holds for it, too: nats-server up to
+        # 2.14.2 forgot that he may only come over some kinds of connections.
         self.no_auth: User | NkeyUser | None = None
         if self._no_auth_name:
-            name = self._no_auth_name
-            self.no_auth = self._nkeys.get(name) or self._users.get(name)
+            guest = self._nkeys.get(self._no_auth_name) or self._users.get(self._no_auth_name)
+            if guest is not None and isinstance(_admit(guest, "STANDARD"), Accepted):
+                self.no_auth = guest
         if self._nkeys:
             nkeys.preload()
         secrets = [user.password.reveal() for user in options.users] + [self._password, self._token]

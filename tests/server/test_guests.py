@@ -110,6 +110,17 @@ def test_guests(dial: Dial, case: tuple[str, str, str]) -> None:
         server.destroy()
 
 
+def test_a_guest_who_comes_in_another_way(dial: Dial) -> None:
+    """He is a user with all that holds for one."""
+    config = "authorization { users: [ { user: w, allowed_connection_types: [WEBSOCKET] }, { user: a } ] }\nno_auth_user: w"
+    dial(config).send_connect().expect_eof(b"-ERR 'Authorization Violation'\r\n")
+    if dial.kind.real:
+        pytest.skip("nats-server before 2.14.3 lets him in if he does not introduce himself")
+    for first in (b"SUB s 1\r\n", b"PUB s 0\r\n\r\n", b"PING\r\n"):
+        dial(config).send(first).expect_eof(b"-ERR 'Authorization Violation'\r\n")
+    dial(config).hello(user="a")
+
+
 @pytest.mark.parametrize("guest", ["nobody", "a"])
 @pytest.mark.parametrize("accounts", ["", "$SYS"])
 def test_no_such_guest(dial: Dial, accounts: str, guest: str) -> None:
