@@ -45,6 +45,7 @@ LIMITS: Final = """accounts {
 max_payload: 1000
 max_subscriptions: 5
 """
+NKEY: Final = "UBO2MQV67TQTVIRV3XFTEZOACM4WLOCMCDMAWN5QVN5PI2N6JHTVDRON"
 FULL: Final = b"-ERR 'maximum account active connections exceeded'\r\n"
 
 
@@ -239,6 +240,19 @@ def test_a_worker_that_dies_gives_its_places_back() -> None:
     [
         ("system_account: X", "error resolving system account: account missing"),
         ("accounts { A {} }\nsystem_account: X", "error resolving system account: account missing"),
+        ('accounts { "$G" {} }', '"$G" is a Reserved Account'),
+        (
+            "accounts { A { users: [ {user: a} ] }\n B { users: [ {user: a} ] } }",
+            'Duplicate user "a" detected',
+        ),
+        (
+            "accounts { A { users: [ {user: a} ] } }\nauthorization { users: [ {user: a} ] }",
+            'Duplicate user "a" detected',
+        ),
+        (
+            f"accounts {{ A {{ users: [ {{nkey: {NKEY}}} ] }}\n B {{ users: [ {{nkey: {NKEY}}} ] }} }}",
+            f'Duplicate nkey "{NKEY}" detected',
+        ),
     ],
 )
 def test_bad_starts(kind: Kind, config: str, text: str) -> None:

@@ -19,7 +19,10 @@ CONFIG: Final = """mappings {
   "parts.*.*": "parts.{{partition(1000000,2,1)}}"
   "whole.*": "whole.{{partition(1000000)}}"
   "cut.*.*": "cut.{{split(1,-)}}.{{splitFromLeft(2,2)}}.{{SplitFromRight(2,2)}}.{{sliceFromLeft(2,2)}}.{{sliceFromRight(2,2)}}"
+  "edge.*": "edges.{{splitFromRight(1,0)}}.{{SplitFromLeft(1, -2)}}.{{sliceFromRight(1,-1)}}.{{partition(0,1)}}.{{random(0)}}"
+  "letters.*": "letters.{{ Split( 1, ) }}"
   "drop.*.*": "dropped.$2"
+  zero: { destination: other, weight: 0 }
   "dice.*": "dice.{{random(3)}}"
   chain: plain
   third: { destination: other, weight: 30% }
@@ -76,7 +79,10 @@ def fnv(text: bytes) -> int:
         (b"cut.-ab--c-d-.abcde", b"cut.ab.c.d.ab.cde.abc.de.ab.cd.e.a.bc.de"),
         (b"cut.abc.ab", b"cut.abc.ab.ab.ab.ab"),
         (b"cut.a-b.abcd", b"cut.a.b.ab.cd.ab.cd.ab.cd.ab.cd"),
+        (b"edge.ab", b"edges.ab.ab.ab.0.0"),
+        (b"letters.abc", b"letters.a.b.c"),
         (b"chain", b"plain"),
+        (b"zero", b"zero"),
         (b"near", b"near.all"),
         (b"far", b"far"),
     ],

@@ -37,6 +37,7 @@ CONFIG: Final = """authorization {
     { user: q5, permissions: { subscribe: ["foo v2.*", "bar.> >"] } }
     { user: q6, permissions: { subscribe: { allow: "foo.*", deny: ["foo.secret", "foo.a *.prod"] } } }
     { user: one, permissions: { subscribe: "r.>", allow_responses: true } }
+    { user: default, permissions: { subscribe: "r.>", allow_responses: { max: 0, expires: "0s" } } }
     { user: three, permissions: { subscribe: "r.>", publish: "own.>", allow_responses: { max: 3, expires: "1m" } } }
     { user: brief, permissions: { subscribe: "r.>", allow_responses: { max: -1, expires: "150ms" } } }
     { user: endless, permissions: { subscribe: "r.>", allow_responses: { max: -1, expires: "-1m" } } }
@@ -209,8 +210,9 @@ class TestResponses:
         responder.expect(b"MSG r.a 1 _INBOX.x 0\r\n\r\n")
         return requester, responder
 
-    def test_one_answer(self, dial: Dial) -> None:
-        requester, responder = self.pair(dial, "one")
+    @pytest.mark.parametrize("user", ["one", "default"])
+    def test_one_answer(self, dial: Dial, user: str) -> None:
+        requester, responder = self.pair(dial, user)
         responder.send(b"PUB _INBOX.x 1\r\na\r\nPUB _INBOX.x 1\r\nb\r\n").expect(
             PUBLISH % b"_INBOX.x"
         ).expect_pong()

@@ -29,15 +29,13 @@ def importing(entries: str, offered: str = OFFERED) -> str:
 
 
 ACCOUNTS: Final = {
-    "nkey of two": f"accounts {{ A {{ users [ {{nkey: {NKEY}}} ] }}\n B {{ users [ {{nkey: {NKEY}}} ] }} }}",
-    "nkey of one and of nobody": (
-        f"accounts {{ A {{ users [ {{nkey: {NKEY}}} ] }} }}\nauthorization {{ users [ {{nkey: {NKEY}}} ] }}"
-    ),
-    "user of two": "accounts { A { users [ {user: a} ] }\n B { users [ {user: a} ] } }",
+    "nkey twice": f"accounts {{ A {{ users [ {{nkey: {NKEY}}}, {{nkey: {NKEY}}} ] }} }}",
+    "user twice": "accounts { A { users [ {user: a}, {user: a} ] } }",
     "global": 'accounts { "$G" {} }',
     "twice": "accounts { A {}\n A {} }",
     "key": "accounts { A { nkey: foo } }",
     "maps": "accounts { A { maps { a: b } } }",
+    "no system account": "no_system_account: true\naccounts { A { exports [ {service: q, latency: l} ] } }",
     "unknown": "accounts { A { foo: 1 } }",
     "unknown limit": "accounts { A { limits { foo: 1 } } }",
     "no number": "accounts { A { limits { max_conn: x } } }",
