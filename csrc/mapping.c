@@ -90,7 +90,7 @@ static const struct mapping *find(const struct mappings *all, const char *subjec
     }
     for (uint32_t i = 0; all->wild && i < all->count; i++) {
         const struct mapping *m = &all->all[i];
-        if (m->wild && subject_matches(m->source, m->len, subject, n)) return m;
+        if (m->wild && subject_covers(m->source, m->len, subject, n)) return m;
     }
     return NULL;
 }

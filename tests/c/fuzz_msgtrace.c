@@ -8,7 +8,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     if (!exact) return 0;
     if (n) memcpy(exact, data, n);
     char dest[] = "d";
-    struct account with = {.trace_dest = dest, .trace_dest_len = 1}, without = {0};
+    struct account with = {.trace = {.dest = dest, .dest_len = 1}}, without = {0};
     struct trace_request r;
     enum trace_asked asked = msgtrace_parse(exact, n, &r);
     if (asked == TRACE_ASKED && !msgtrace_asked(&without, exact, n)) abort();

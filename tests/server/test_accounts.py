@@ -259,3 +259,12 @@ def test_bad_starts(kind: Kind, config: str, text: str) -> None:
     with pytest.raises(AssertionError) as failure:
         start(kind, config)
     assert text in str(failure.value)
+
+
+def test_accounts_by_their_names(dial: Dial) -> None:
+    """They have no users, so everybody is in the global one."""
+    config = "accounts: [A, B]"
+    client = dial(config)
+    assert "auth_required" not in client.info
+    assert remote_account(client, user="A")["remote_account"] == "$G"
+    dial(config).send_connect(verbose=False, account="A").expect_eof(b"-ERR 'Authorization Violation'\r\n")

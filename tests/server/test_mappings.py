@@ -73,6 +73,10 @@ def fnv(text: bytes) -> int:
         (b"swap.a.b.c", b"swap.a.b.c"),
         (b"open.a.b", b"opened.a.b"),
         (b"open", b"open"),
+        # What is published with wildcards is taken as a pattern.
+        (b"open.>", b"opened.>"),
+        (b"swap.*.b", b"swapped.b.*"),
+        (b"swap.a.>", b"swap.a.>"),
         (b"drop.a.b", b"dropped.b"),
         (b"parts.a.bc", b"parts.%d" % (fnv(b"bca") % 1000000)),
         (b"whole.a", b"whole.%d" % (fnv(b"whole.a") % 1000000)),
