@@ -134,8 +134,11 @@ class TestLimits:
 
     def test_connections(self, dial: Dial) -> None:
         first, second = (as_user(dial, "few", LIMITS) for _ in range(2))
+        log = dial.server(LIMITS).log
+        since = log.mark()
         for _ in range(3):
             dial(LIMITS).send_connect(user="few", protocol=1).expect_eof(FULL)
+        log.wait_for(r"cid:\d+ - maximum account active connections exceeded$", since=since)
         first.leave()
         third = as_user(dial, "few", LIMITS)
         dial(LIMITS).send_connect(user="few").expect_eof(FULL)
@@ -176,7 +179,10 @@ class TestLimits:
         client = dial(LIMITS)
         assert remote_account(client, user="small")["max_payload"] == 16
         client.send(b"PUB s 16\r\n0123456789abcdef\r\n").expect_pong()
+        log = dial.server(LIMITS).log
+        since = log.mark()
         client.send(b"PUB s 17\r\n0123456789abcdefg\r\n").expect_eof(b"-ERR 'Maximum Payload Violation'\r\n")
+        log.wait_for(r'cid:\d+ - "SMALL/user:small" - maximum payload exceeded: 17 vs 16$', since=since)
 
     def test_payload_of_the_server_is_less(self, dial: Dial) -> None:
         client = dial(LIMITS)
