@@ -1,6 +1,7 @@
 /* Accounts: mappings, streams and services that cross them, and what a failed allocation costs. */
 #include "../../csrc/answers.h"
 #include "../../csrc/mapping.h"
+#include "../../csrc/service.h"
 #include "alloc.h"
 #include "check.h"
 #include "pair_client.h"
@@ -393,6 +394,28 @@ static void without_memory(void)
     CHECK(alloc_failures() - before > 30);
 }
 
+/* An export that does not say how long its answers may take. */
+static void two_minutes(void)
+{
+    struct core *k = three_accounts();
+    struct pair exp = open_in(k, 0), mid = open_in(k, 1);
+    char reply[18], line[64];
+    pair_say(&exp, "SUB q 1\r\n");
+    pair_say(&mid, "SUB box 9\r\nPUB hop box 1\r\n?\r\n");
+    reply_of(&exp, reply);
+    uint64_t asked = k->accounts[1]->services->own->at;
+    for (int late = 0; late < 2; late++) {
+        k->now = asked + 119999 + (uint64_t)late;
+        service_expire(k);
+        CHECK((k->accounts[1]->services->own == NULL) == late);
+    }
+    snprintf(line, sizeof line, "PUB %s 4\r\nlate\r\n", reply);
+    pair_say(&exp, line);
+    CHECK(pair_heard(&mid, ""));
+    pair_close(&exp), pair_close(&mid);
+    spl_free(k);
+}
+
 /* What monitoring is told: answers that are waited for, in pieces, and what a sublist holds. */
 static void are_shown(void)
 {
@@ -456,6 +479,7 @@ int main(void)
     mapped_again();
     a_dialog();
     too_many_to_wait_for();
+    two_minutes();
     are_shown();
     many_wait();
     who_asks();
