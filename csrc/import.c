@@ -1,6 +1,7 @@
 /* import.c: see import.h. */
 #include "import.h"
 #include "bytes.h"
+#include "quote.h"
 #include "stage.h"
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,14 @@ static struct shadow *shadow_new(struct sub *s, const struct stream_import *i, c
     return w;
 }
 
+static __attribute__((noinline)) void log_shadow(struct core *k, const struct shadow *w)
+{
+    char subject[300], account[100];
+    quote(subject, sizeof subject, w->sub.subject, w->sub.subject_len);
+    quote(account, sizeof account, w->by->exporter->name, w->by->exporter->name_len);
+    event_log(k, w->caster->owner, 1, "Creating import subscription on %s from account %s", subject, account);
+}
+
 static int shadow_cast(struct core *k, struct sub *s, const struct stream_import *i)
 {
     struct text subject;
@@ -99,6 +108,7 @@ static int shadow_cast(struct core *k, struct sub *s, const struct stream_import
     s->shadows = w;
     i->exporter->counts->shadows++;
     mesh_interest_changed(k, i->exporter);
+    if (unlikely(k->debug)) log_shadow(k, w);
     return 0;
 }
 
