@@ -24,6 +24,7 @@ from tests import probe
 from tests.harness import FOUR, Raw, Server, start, until
 from tests.server.crew import Crew
 from tests.server.farm import kill
+from tests.server.monitor import MONITOR, Monitor
 from tests.server.test_faults import READY
 from tests.server.test_service_imports import HEADERS, next_message
 
@@ -31,7 +32,8 @@ IMPORTS: Final = ", ".join(
     f"{{ service: {{ account: EXP, subject: {one} }} }}"
     for one in ("one", "many", "parts", "measured", "brief")
 )
-CONFIG: Final = f"""accounts {{
+CONFIG: Final = f"""{MONITOR}
+accounts {{
   EXP {{
     users: [ {{ user: exp }} ]
     exports: [
@@ -159,6 +161,13 @@ def metrics(monitor: Raw, number: int) -> Counter[tuple[str, int]]:
     return found
 
 
+def waiting(server: Server) -> dict[str, int]:
+    """How many answers each account owes to others."""
+    monitor = Monitor(server)
+    details = (monitor.json(f"/accountz?acc={name}")["account_detail"] for name in ("EXP", "MID"))
+    return {one["account_name"]: len(one.get("responses", {})) for one in details}
+
+
 def gateway(server: Server) -> int:
     """The gateway's process, as soon as there is one."""
     found = until(
@@ -180,10 +189,12 @@ def test_the_requesters_worker_dies(server: Server, crew: Crew) -> None:
     answer_all(responder, parts)  # it dies amid streams
     assert answers(requester, len(parts)) == {k: v for k, v in wanted.items() if b".many." in k}
     assert answers(neighbour, len(parts)).keys() == {k for k in wanted if b".many." in k}
+    assert waiting(server) == {"EXP": len(wanted), "MID": EACH}
     mark = server.log.mark()
     kill(server, server.worker_of(requester.sock))
     requester.expect_eof()
     server.log.wait_for(READY, since=mark)
+    assert waiting(server) == {"EXP": 0, "MID": 0}
     again = place(crew, 3, "imp", b"in.>")
     answer_all(responder, asked + [(reply, b"") for reply, _ in asked])
     assert bystanders.heard(responder) == b""
@@ -196,6 +207,10 @@ def test_the_requesters_worker_dies(server: Server, crew: Crew) -> None:
     answer_all(responder, later)
     assert answers(again, len(fresh)) == fresh
     again.expect_pong()
+    assert waiting(server) == {"EXP": 2 * EACH, "MID": 0}  # streams that have not ended
+    answer_all(responder, [(reply, b"") for reply, _ in later])
+    assert len(answers(again, 2 * EACH)) == 2 * EACH
+    assert waiting(server) == {"EXP": 0, "MID": 0}
 
 
 def test_the_responders_worker_dies(server: Server, crew: Crew) -> None:
@@ -217,11 +232,13 @@ def test_the_responders_worker_dies(server: Server, crew: Crew) -> None:
     requester.expect_pong()
     told = metrics(monitor, EACH + 1)
     assert told == {("lat.brief", 504): EACH, ("lat.measured", 503): 1}
+    assert waiting(server) == {"EXP": len(wanted), "MID": EACH}
     successor = place(crew, 3, "exp", *SERVICES, b"deep", b"brief")
     serve_once(requester, successor, b"late")
     assert metrics(monitor, EACH) == {("lat.measured", 200): EACH}
     requester.send(b"UNSUB 1\r\n").expect_pong()
     assert metrics(monitor, EACH) == {("lat.measured", 408): EACH}
+    assert waiting(server) == {"EXP": 0, "MID": 0}
 
 
 def test_the_requesters_worker_hangs(server: Server, crew: Crew) -> None:
@@ -280,27 +297,28 @@ def test_the_responders_worker_hangs_for_longer_than_its_time(server: Server, cr
 def test_the_gateway_dies_or_hangs(server: Server, crew: Crew, number: signal.Signals) -> None:
     """Requests between clients do not need it, measured ones neither; what it serves itself is served by its successor."""
     requester = place(crew, 0, "imp", b"in.>")
+    visitor = place(crew, 3, "other", b"in.>")
     responder = place(crew, 1, "exp", *SERVICES, b"deep")
     monitor = place(crew, 2, "exp", b"lat.*")
     wanted = ask_all(requester, b"early")
     asked = requests(responder, len(wanted))
     mark = server.log.mark()
     os.kill(gateway(server), number)
-    requester.send(b"PUB $SYS.REQ.USER.INFO in.info.0 0\r\n\r\n")
+    visitor.send(b"PUB $SYS.REQ.USER.INFO in.info.0 0\r\n\r\n")
     answer_all(responder, asked)
-    found = {k: v for k, v in answers(requester, len(wanted)).items() if not k.startswith(b"in.info.")}
-    assert found == wanted
+    assert answers(requester, len(wanted)) == wanted
     assert metrics(monitor, EACH) == {("lat.measured", 200): EACH}
     server.log.wait_for(r"Gateway \(pid \d+\) is ready", since=mark)
     info: dict[str, Any] = {}
     turn = 0
     while "data" not in info:  # it may be ready a little before our worker has heard of it
         turn += 1
-        requester.send(b"PUB $SYS.REQ.USER.INFO in.info.%d 0\r\n\r\n" % turn)
-        (subject, *_), headers, payload = next_message(requester)
+        visitor.send(b"PUB $SYS.REQ.USER.INFO in.info.%d 0\r\n\r\n" % turn)
+        (subject, *_), headers, payload = next_message(visitor)
         assert subject.startswith(b"in.info.")
         info = {} if headers.startswith(b"NATS/1.0 503") else json.loads(payload)
-    assert (info["data"]["user"], info["data"]["account"]) == ("imp", "IMP")
+    assert (info["data"]["user"], info["data"]["account"]) == ("other", "OTHER")
+    requester.expect_pong()
 
 
 PENDING: Final = 40_000  # requests; each with an inbox that makes it large
@@ -328,7 +346,9 @@ def test_what_nobody_answers_is_forgotten(server: Server, crew: Crew) -> None:
         mark = server.log.mark()
         kill(server, server.worker_of(responder.sock))
         server.log.wait_for(READY, since=mark)
+        assert waiting(server)["EXP"] > 1000  # it does not count them all
         requester.leave()
+        assert waiting(server)["EXP"] == 0
     print(f"{taken} bytes")
     assert taken[0] > PENDING * len(INBOX) * 0.9, "nothing was remembered"
     assert max(taken) < taken[0] * (1 + KEPT)
