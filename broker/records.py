@@ -116,16 +116,25 @@ def read_keys(data: bytes) -> Iterator[Key]:
 def read_records(parts: list[bytes]) -> Iterator[ConnRecord]:
     """The connections in what `Core.records` yields (all of it, in order), each with its subscriptions."""
     conn: ConnRecord | None = None
+    for begun in read_pieces(parts):
+        if begun is not conn and conn is not None:
+            yield conn
+        conn = begun
+    if conn is not None:
+        yield conn
+
+
+def read_pieces(parts: list[bytes]) -> Iterator[ConnRecord]:
+    """The same in small steps: a connection comes when it begins, and again with each of its subscriptions."""
+    conn: ConnRecord | None = None
     for data in parts:
         for kind, at in _each(data):
             if kind == 1:
-                if conn is not None:
-                    yield conn
                 conn = _conn(data, at)
             elif conn is not None:
                 conn.subs.append(_sub(data, at))
-    if conn is not None:
-        yield conn
+            if conn is not None:
+                yield conn
 
 
 def read_subs(data: bytes) -> Iterator[SubRecord]:

@@ -80,7 +80,7 @@ def _response(record: AnswerRecord) -> dict[str, Any]:
 async def accstatz(server: Server, options: AccountStatzOptions) -> dict[str, Any]:
     """The answer."""
     accounts = server.accounts
-    names = [name for name in options.accounts if name in accounts] if options.accounts else accounts.names()
+    names = [name for name in dict.fromkeys(options.accounts or accounts.names()) if name in accounts]
 
     def entry(name: str) -> dict[str, Any] | None:
         sums = accounts.of(name)

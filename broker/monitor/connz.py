@@ -6,6 +6,7 @@ from all of them, and then each worker describes its part of the page.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from typing import Any, Final
@@ -15,13 +16,13 @@ from broker.mesh.collect import Request
 from broker.monitor.answers import TOTAL
 from broker.monitor.asked import ALL, CLOSED, OPEN, ConnzOptions, page
 from broker.monitor.encode import time_text, uptime_text
-from broker.monitor.pace import each
+from broker.monitor.pace import each, some
 from broker.monitor.query import QueryError
 from broker.monitor.state import Server
 from broker.options.gotext import format_duration
-from broker.options.sharing import collide
+from broker.options.sharing import tokens_collide
 from broker.protocol.errors import reason_text
-from broker.records import ConnRecord, Key, Sort, State, SubRecord, read_keys, read_records
+from broker.records import ConnRecord, Key, Sort, State, SubRecord, read_keys, read_pieces
 
 _STATES: Final = {OPEN: State.OPEN, CLOSED: State.CLOSED, ALL: State.OPEN | State.CLOSED}
 _SORTS: Final = {
@@ -92,7 +93,7 @@ async def connz(server: Server, options: ConnzOptions) -> dict[str, Any]:
         keys = await _with_subject(server, keys, wanted_subject)
     subs = options.subscriptions or options.subscriptions_detail
     records = await _describe(server, keys[offset : offset + limit], subs)
-    connections = await each(records, lambda record: _entry(record, now, options))
+    connections = await _entries(records, now, options)
     return _envelope(server, connections, total, offset, limit)
 
 
@@ -123,11 +124,14 @@ def _newest(keys: list[_Chosen], total: int, most: int) -> tuple[list[_Chosen], 
 async def _with_subject(server: Server, keys: list[_Chosen], subject: str) -> list[_Chosen]:
     """Those with a subscription that may meet this subject. Looked at in portions: with their subscriptions they are large."""
     found: list[_Chosen] = []
+    tokens = subject.split(".")
     for at in range(0, len(keys), _AT_ONCE):
-        some = keys[at : at + _AT_ONCE]
-        records = await _describe(server, some, True)
-        cids = {record.cid for record in records if any(collide(sub.subject, subject) for sub in record.subs)}
-        found += [entry for entry in some if entry[0][1] in cids]
+        portion = keys[at : at + _AT_ONCE]
+        cids: set[int] = set()
+        for record in await _describe(server, portion, True):
+            if await some(record.subs, lambda sub: tokens_collide(sub.subject.split("."), tokens)):
+                cids.add(record.cid)
+        found += [entry for entry in portion if entry[0][1] in cids]
     return found
 
 
@@ -139,7 +143,7 @@ async def _describe(server: Server, page: list[_Chosen], subs: bool) -> list[Con
         request["handles"].append(handle)
     known: dict[int, ConnRecord] = {}
     for parts in (await server.questions.ask_each(requests)).values():
-        known.update(await each(read_records(parts), lambda record: (record.cid, record)))
+        known.update(await each(read_pieces(parts), lambda record: (record.cid, record)))
     return [known[key[1]] for key, _ in page if key[1] in known]
 
 
@@ -156,7 +160,16 @@ def _envelope(
     }
 
 
-def _entry(r: ConnRecord, now: int, options: ConnzOptions) -> dict[str, Any]:
+async def _entries(records: list[ConnRecord], now: int, options: ConnzOptions) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = []
+    for record in records:
+        entries.append(await _entry(record, now, options))
+        if len(entries) % _AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return entries
+
+
+async def _entry(r: ConnRecord, now: int, options: ConnzOptions) -> dict[str, Any]:
     auth, detail = options.auth, options.subscriptions_detail
     about: dict[str, Any] = json.loads(r.about) if r.about else {}
     end = r.stop_ns or now
@@ -195,9 +208,10 @@ def _entry(r: ConnRecord, now: int, options: ConnzOptions) -> dict[str, Any]:
         if r.account and r.account != "$G":
             fields["account"] = r.account
     if options.subscriptions and not detail and r.subs:
-        fields["subscriptions_list"] = [sub.subject for sub in r.subs]
+        fields["subscriptions_list"] = await each(r.subs, lambda sub: sub.subject)
     if detail and r.subs:
-        fields["subscriptions_list_detail"] = [sub_entry(sub, account=bool(r.stop_ns)) for sub in r.subs]
+        closed = bool(r.stop_ns)
+        fields["subscriptions_list_detail"] = await each(r.subs, lambda sub: sub_entry(sub, account=closed))
     if auth:
         _copy(about, ("issuer_key",), fields)
         if r.account:

@@ -24,3 +24,15 @@ async def each(items: Iterable[Item], make: Callable[[Item], Made]) -> list[Made
             await asyncio.sleep(0)
             until = time.monotonic() + AT_ONCE
     return made
+
+
+async def some(items: Iterable[Item], test: Callable[[Item], bool]) -> bool:
+    """Whether any item passes the test; others have their turn in between."""
+    until = time.monotonic() + AT_ONCE
+    for number, item in enumerate(items, 1):
+        if test(item):
+            return True
+        if number % _LOOK == 0 and time.monotonic() > until:
+            await asyncio.sleep(0)
+            until = time.monotonic() + AT_ONCE
+    return False

@@ -130,8 +130,7 @@ class Server:
 
         await each(accounts.names() if not name else [name] if name in accounts else [], add)
         for parts in (await self.questions.ask({"op": "sublists", "account": name})).values():
-            for part in parts:
-                add_sublists(sums, json.loads(part))
+            await each(parts, lambda part: add_sublists(sums, json.loads(part)))
         return sums
 
     @property

@@ -61,7 +61,11 @@ def covers(pattern: str, subject: str) -> bool:
 
 def collide(one: str, other: str) -> bool:
     """Whether some subject is matched by both."""
-    first, second = one.split("."), other.split(".")
+    return tokens_collide(one.split("."), other.split("."))
+
+
+def tokens_collide(first: list[str], second: list[str]) -> bool:
+    """The same of subjects that have been taken apart."""
     for left, right in zip(first, second, strict=False):
         if ">" in (left, right):
             return True

@@ -15,7 +15,9 @@ from typing import Final
 
 from broker.core import SNAPPY_DATA, snappy_chunk
 
-_WANTED: Final = re.compile(rb"\r\nAccept-Encoding:[ \t]*([^\r]*)\r\n")
+_WANTED: Final = re.compile(
+    rb"\r\nAccept-Encoding:[ \t]*+([^\r]*+)\r\n"
+)  # never back: it is what anybody may send
 _SNAPPY_START: Final = b"\xff\x06\0\0sNaPpY"
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _GZIP_LEVEL: Final = 1

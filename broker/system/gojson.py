@@ -15,7 +15,8 @@ from typing import Any, Final
 from broker.options.gotext import INT64_MAX, INT64_MIN
 
 MAX_DEPTH: Final = 10_000
-MAX_SCANNED: Final = 64 * 1024  # bytes of a body that is looked at again; that is slow
+MAX_BODY: Final = 64 * 1024  # bytes; nobody needs more, and what reads more holds others up
+MAX_SCANNED: Final = 8 * 1024  # bytes of a body that is looked at again; that is slow
 
 _SPACE: Final = re.compile(rb"[ \t\r\n]*")
 _STRING_RUN: Final = re.compile(rb'[^"\\\x00-\x1f]*')
@@ -47,14 +48,17 @@ class Number(str):
 
 def parse(data: bytes) -> Any:
     """The value: dicts are tuples of (key, value), numbers are ``Number``. Raises JsonError."""
+    if len(data) > MAX_BODY:
+        raise JsonError(f"a body of {len(data)} bytes is too large: at most {MAX_BODY}")
     text = data.decode("utf-8", "replace")
     try:
         return json.loads(
             text, object_pairs_hook=tuple, parse_int=Number, parse_float=Number, parse_constant=_refuse
         )
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError) as error:
         if len(data) > MAX_SCANNED:
-            raise JsonError("invalid JSON") from None
+            deep = isinstance(error, RecursionError)
+            raise JsonError("exceeded max depth" if deep else "invalid JSON") from None
     _check(data)
     raise JsonError("exceeded max depth")  # well formed, but too deep for the library
 

@@ -191,7 +191,10 @@ class Requests:
     async def _subscribers(self, message: Message) -> None:
         """Of the account that asks: ours, unless it comes through an import."""
         if message.reply:
-            asks = requester(message.headers)
+            try:
+                asks = requester(message.headers)
+            except Silence:
+                return
             account = text_of(asks, "svc") or text_of(asks, "acc") or self._server.system_account
             wanted = subscribers.of_text(account, message.payload)
             self._system.answer(message, str(await subscribers.count(self._server, wanted)).encode())

@@ -10,7 +10,7 @@ from typing import Final
 from broker.monitor.answers import TOTAL
 from broker.monitor.state import Server
 from broker.options.sharing import has_wildcard
-from broker.system.gojson import JsonError, Shape, decode, shape_of
+from broker.system.gojson import MAX_BODY, JsonError, Shape, decode, shape_of
 
 _TYPE: Final = "accNumSubsReq"
 
@@ -29,6 +29,8 @@ _SHAPES: Final[dict[type, Shape]] = {Wanted: shape_of(_TYPE, Wanted)}
 
 def of_text(account: str, body: bytes) -> Wanted:
     """``subject [queue]``."""
+    if len(body) > MAX_BODY:
+        return Wanted(account)  # no subject is as long
     words = body.strip().decode("utf-8", "surrogateescape").split(" ")
     return Wanted(account, words[0], words[1] if len(words) > 1 else None)
 

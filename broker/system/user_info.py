@@ -13,17 +13,27 @@ from typing import Any, Final
 from broker.monitor.state import Server
 from broker.system.zed import Silence
 
-_INFO: Final = re.compile(rb"\r\nNats-Request-Info:[ \t]*([^\r]*)\r\n")
+_INFO: Final = re.compile(
+    rb"\r\nNats-Request-Info:[ \t]*+([^\r]*+)\r\n"
+)  # never back: system users write it themselves
+MOST_INFO: Final = 64 * 1024  # bytes; more than a client can have said of itself
 
 
 def requester(headers: bytes) -> dict[str, Any]:
-    """What is said of who asks; nothing of a user of the system account who does not come through an import."""
+    """What is said of who asks; nothing of a user of the system account who does not come through an import. Raises Silence for
+    what the server never says."""
     found = _INFO.search(headers)
-    try:
-        fields = json.loads(found[1]) if found is not None else {}
-    except ValueError:
+    if found is None:
         return {}
-    return fields if isinstance(fields, dict) else {}
+    if len(found[1]) > MOST_INFO:
+        raise Silence
+    try:
+        fields = json.loads(found[1])
+    except (ValueError, RecursionError):
+        raise Silence from None
+    if not isinstance(fields, dict):
+        raise Silence
+    return fields
 
 
 def text_of(fields: dict[str, Any], name: str) -> str:

@@ -32,6 +32,14 @@ def test_choice(value: str, name: str) -> None:
     assert encoding(f"NATS/1.0\r\nAccept-Encoding:{value}\r\n\r\n".encode()) == name
 
 
+def test_long_headers() -> None:
+    """Looking at them takes time in proportion to their length: the square of it would be hours."""
+    long = b"NATS/1.0\r\nAccept-Encoding:" + b" " * 1_000_000
+    assert encoding(long + b"\rx\r\n\r\n") == ""
+    assert encoding(long + b"gzip\r\n\r\n") == "gzip"
+    assert encoding(b"NATS/1.0" + b"\r\nAccept-Encoding: gzip\r" * 50_000) == ""
+
+
 def test_no_choice() -> None:
     assert encoding(b"") == encoding(b"NATS/1.0\r\n\r\n") == ""
     assert encoding(b"NATS/1.0\r\naccept-encoding: gzip\r\n\r\n") == ""  # names count as they are written
