@@ -6,10 +6,10 @@ import fnmatch
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from tests.harness import Raw, Server
+from tests.harness import Kind, Raw, Server, start
 from tests.server.listener import Heard, Listener
 
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,8}[1-9])?Z")
@@ -88,6 +88,41 @@ class Stage:
             self._heard.append(heard)
 
 
+Scene = Callable[[Stage], None]
+Watched = tuple[Server, Listener]
+
+
+def watched(kind: Kind, config: str) -> Iterator[Watched]:
+    """A server, and somebody who listens to all of it."""
+    server = start(kind, config)
+    try:
+        listener = Listener(server, timeout=20.0, user="sys", **{"pass": "sys"})
+        yield server, listener
+        listener.leave()
+        server.stop()
+    finally:
+        server.destroy()
+
+
+def compare(play: Scene, theirs: Watched, *ours: Watched) -> None:
+    """Assert that a scene has the same events on all of these servers."""
+    expected = _events(play, theirs)
+    for one in ours:
+        found = _events(play, one)
+        surplus, missing = _difference(found, expected), _difference(expected, found)
+        assert not surplus and not missing, f"{one[0].kind.name}: we say {surplus}, nats-server {missing}"
+
+
+def _events(play: Scene, where: Watched) -> Counter[tuple[str, str]]:
+    stage = Stage(*where)
+    play(stage)
+    return stage.events()
+
+
+def _difference(some: Counter[tuple[str, str]], others: Counter[tuple[str, str]]) -> list[Any]:
+    return [(subject, json.loads(body)) for subject, body in sorted((some - others).elements())]
+
+
 def plain(heard: Heard, numbers: dict[int, int]) -> tuple[str, str]:
     """(subject, body), without what is different each time but has the right form. The order of members counts."""
     server = heard.body.get("server", heard.body)["id"]
@@ -99,7 +134,7 @@ def _plain(value: Any, path: tuple[str, ...], numbers: dict[int, int]) -> Any:
         return {key: _plain(member, (*path, key), numbers) for key, member in value.items()}
     replaced = _REPLACED.get(path[-1])
     if path == ("client", "id"):
-        return f"client {numbers[value]}"
+        return f"client {numbers.get(value, 'of nobody')}"
     if path == ("server", "id"):
         return "ID"
     if path == ("id",) and _ID.fullmatch(value):

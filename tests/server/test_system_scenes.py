@@ -6,17 +6,14 @@ Not their order, which is chance there. A scene ends when all its clients have l
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
-from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 import pytest
 
-from tests.harness import FOUR, ONE, REAL, Kind, Raw, Server, start
-from tests.server.listener import Listener
-from tests.server.scenes import Stage
+from tests.harness import FOUR, ONE, REAL, Raw
+from tests.server.scenes import Scene, Stage, Watched, compare, watched
 from tests.server.test_auth import KEY, OTHER_KEY, public_user, signed
 
 CONFIG: Final = f"""
@@ -46,7 +43,6 @@ accounts {{
   PAY {{ users: [ {{ user: pay, password: pay }} ], limits: {{ max_payload: 10 }} }}
 }}
 """
-Scene = Callable[[Stage], None]
 SCENES: Final[dict[str, Scene]] = {}
 
 
@@ -236,54 +232,24 @@ def slow_consumer(stage: Stage) -> None:
     stage.leave(publisher)
 
 
-Watched = tuple[Server, Listener]
-
-
-def watched(kind: Kind) -> Iterator[Watched]:
-    """A server, and somebody who listens to all of it."""
-    server = start(kind, CONFIG)
-    try:
-        listener = Listener(server, user="sys", **{"pass": "sys"})
-        listener.raw.timeout = 20.0
-        yield server, listener
-        listener.leave()
-        server.stop()
-    finally:
-        server.destroy()
-
-
 @pytest.fixture(scope="module")
 def theirs() -> Iterator[Watched]:
     """The real one."""
-    yield from watched(REAL)
+    yield from watched(REAL, CONFIG)
 
 
 @pytest.fixture(scope="module")
 def one() -> Iterator[Watched]:
     """Ours, with one worker."""
-    yield from watched(ONE)
+    yield from watched(ONE, CONFIG)
 
 
 @pytest.fixture(scope="module")
 def four() -> Iterator[Watched]:
     """Ours, with several."""
-    yield from watched(FOUR)
-
-
-def events(play: Scene, where: Watched) -> Counter[tuple[str, str]]:
-    stage = Stage(*where)
-    play(stage)
-    return stage.events()
-
-
-def difference(some: Counter[tuple[str, str]], others: Counter[tuple[str, str]]) -> list[Any]:
-    return [(subject, json.loads(body)) for subject, body in sorted((some - others).elements())]
+    yield from watched(FOUR, CONFIG)
 
 
 @pytest.mark.parametrize("name", SCENES)
 def test_same_events(theirs: Watched, one: Watched, four: Watched, name: str) -> None:
-    expected = events(SCENES[name], theirs)
-    for ours in (one, four):
-        found = events(SCENES[name], ours)
-        surplus, missing = difference(found, expected), difference(expected, found)
-        assert not surplus and not missing, f"{ours[0].kind.name}: we say {surplus}, nats-server {missing}"
+    compare(SCENES[name], theirs, one, four)
