@@ -314,6 +314,35 @@ def test_refused_in_the_global_account(dial: Dial) -> None:
     assert b'"user":"mallory"' in body and b'"reason":"Authentication Failure"' in body and b'"seq":' in body
 
 
+def test_full_server(kind: Kind) -> None:
+    server = start(kind, SYSTEM + "max_connections: 1")
+    try:
+        listener = Listener(server)
+        assert Raw(server.port, info=False).read_eof().endswith(b"-ERR 'maximum connections exceeded'\r\n")
+        gone = listener.next("*.DISCONNECT")
+        assert gone.subject == "$SYS.ACCOUNT.$G.DISCONNECT"
+        assert gone.body["reason"] == "Maximum Connections Exceeded"
+        listener.leave()
+        server.stop()
+    finally:
+        server.destroy()
+
+
+def test_stale(kind: Kind) -> None:
+    server = start(kind, SYSTEM + 'ping_interval: "0.5s"\nping_max: 2')
+    try:
+        listener = Listener(server)
+        client = Raw(server.port, pings=True).send_connect(verbose=False, **APP)
+        while not client.sock.recv(1000).endswith(b"-ERR 'Stale Connection'\r\n"):
+            listener.raw.send(b"PONG\r\n")  # this one answers
+        gone = listener.next("*.DISCONNECT")
+        assert (gone.subject, gone.body["reason"]) == ("$SYS.ACCOUNT.APP.DISCONNECT", "Stale Connection")
+        listener.leave()
+        server.stop()
+    finally:
+        server.destroy()
+
+
 def test_expelled_by_a_reload(kind: Kind) -> None:
     """Who is in an account and may be there no longer is told of there: to operators, and inside of it."""
     server = start(kind, SYSTEM.replace("{user: app,", "{user: bob, password: b}, {user: app,"))
