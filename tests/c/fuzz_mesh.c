@@ -39,8 +39,21 @@ static struct conn *client(struct core *k, int account, bool headers)
 static void request(struct core *k, struct conn *c)
 {
     static const char line[] = "PUB a.b in.box 0\r\n\r\n";
-    c->hold = 0;
-    client_parse(k, c, line, sizeof line - 1);
+    c->hold = 0, c->barrier = 0; /* as if all peers knew what it listens to */
+    if (client_parse(k, c, line, sizeof line - 1) != sizeof line - 1) abort();
+}
+
+/* A traced message has gone to the peer: its report can be met. */
+static void trace(struct core *k, struct conn *c)
+{
+    static const char text[] = "HPUB r 32 32\r\nNATS/1.0\r\nNats-Trace-Dest: t\r\n\r\n\r\n";
+    struct peer *p = &k->peers[1];
+    if (!(p->theirs = calloc(1, sizeof *p->theirs))) abort();
+    p->ntheirs = 1;
+    if (sublist_set_remote(k->accounts[0]->subs, 1, "r", 1, "", 0, 1) < 0) abort();
+    c->hold = 0, c->barrier = 0; /* as if all peers knew what it listens to */
+    client_parse(k, c, text, sizeof text - 1);
+    if (!k->collecting) abort();
 }
 
 static size_t frame(char *p, size_t n, uint8_t kind)
@@ -51,7 +64,7 @@ static size_t frame(char *p, size_t n, uint8_t kind)
     if (by[6] & 1) r.flags |= by[6] & 24;              /* traced, and nothing but that */
     if (kind >> 7) r.type = 3;                         /* a report */
     r.subject_len = by[0] % 12, r.reply_len = by[1] % 24, r.head_len = r.reply_len + 2 + by[2] % 6;
-    r.hdr_len = by[3], r.queues_len = by[4] % 16, r.nqueues = by[5] % 4;
+    r.hdr_len = by[3], r.queues_len = by[4] % 64, r.nqueues = by[5] % 4;
     memcpy(p, &r, sizeof r);
     return sizeof r;
 }
@@ -60,10 +73,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     if (n < 2) return 0;
     struct core *k = two_accounts();
-    client(k, 0, false);
+    struct conn *plain = client(k, 0, false);
     request(k, client(k, 1, true));
     client(k, 1, false);
     uint8_t kind = data[0];
+    plain->headers = true, trace(k, plain), plain->headers = false;
     char *exact = malloc(n - 1);
     if (!exact) abort();
     memcpy(exact, data + 1, n - 1);
