@@ -16,6 +16,7 @@ from broker.options import Options
 from broker.protocol.errors import MAXIMUM_CONNECTIONS, ClosedReason
 from broker.protocol.info import InfoTemplate
 from broker.reload import TwoStep
+from broker.system.trace import Traces
 from broker.tls.switch import Tls
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Changes:
         "_server_id",
         "_tell",
         "_tls",
+        "_traces",
     )
 
     def __init__(
@@ -48,6 +50,7 @@ class Changes:
         core: Core,
         clients: Clients,
         tls: Tls,
+        traces: Traces | None,
         log: Log,
         server_id: str,
         tell: Callable[[dict[str, object]], None],
@@ -56,6 +59,7 @@ class Changes:
         self._core = core
         self._clients = clients
         self._tls = tls
+        self._traces = traces
         self._log = log
         self._server_id = server_id
         self._tell = tell
@@ -103,6 +107,8 @@ class Changes:
         self._core.set_trace(self._log.debug_on, self._log.trace_on)
         self._core.configure(options, auth.required)
         self._tls.use(options, context)
+        if self._traces is not None:
+            self._traces.use(options)
         self._core.accounts.commit()
         crowds = self._clients.change(options, auth, info, accounts)
         self._mark = self._core.interest_mark()

@@ -72,14 +72,20 @@ class Worker:
         self._clients = Clients(self._core, options, auth, info, self._log, self._wake)
         self._tls = Tls(self._core, self._clients, self._log, announce=launch.index == 0)
         self._tls.use(options, self._tls.build(options))
-        self._changes = Changes(
-            self._core, self._clients, self._tls, self._log, launch.server_id, self._control.tell
-        )
-        self._latency = Latency(self._core, self._log)
         self._traces: Traces | None = None
         if system_account(options):  # without one nats-server publishes nothing of its own
             known_as = ServerInfo(options, launch.server_id, self._core.next_message)
             self._traces = Traces(self._core, known_as, self._log)
+        self._changes = Changes(
+            self._core,
+            self._clients,
+            self._tls,
+            self._traces,
+            self._log,
+            launch.server_id,
+            self._control.tell,
+        )
+        self._latency = Latency(self._core, self._log)
         self._mesh = Member(self._core, launch, self._log, self._check_joined)
         self._answers: Answers | None = None
         if launch.gateway:

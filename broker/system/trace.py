@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from broker.core import Core, Event, ffi
 from broker.log import Log, guarded
 from broker.monitor.encode import compact_exact, time_text
+from broker.options import Options
 from broker.system.info import ServerInfo
 
 _FIRST_LINE: Final = b"NATS/1.0\r\n"
@@ -53,6 +54,10 @@ class Traces:
         self._core = core
         self._info = info
         self._log = log
+
+    def use(self, options: Options) -> None:
+        """Other options from now on."""
+        self._info.use(options)
 
     def report(self, event: Event) -> None:
         """A message was traced. Never raises."""

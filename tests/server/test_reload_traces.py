@@ -52,3 +52,21 @@ def steps(publisher: Raw, traces: Raw, other: Raw, where: bytes, stream: set[str
         (heard, _), _, payload = message(traces)
         assert heard == where
         assert {step["type"] for step in json.loads(payload)["events"]} == kinds, subject
+
+
+def test_who_tells_of_a_trace(kind: Kind) -> None:
+    """The server's block is that of the configuration in force."""
+    operator = Operator(kind, "server_name: here\nserver_tags: [old]")
+    try:
+        client = operator.connect(headers=True).send(b"SUB trace 1\r\n").expect_pong()
+        for tags in (["old"], ["new", "more"]):
+            if tags != ["old"]:
+                applied(operator, f"server_name: here\nserver_tags: [{', '.join(tags)}]")
+            publish(client, b"x", b"Nats-Trace-Dest: trace\r\n")
+            _, _, payload = message(client)
+            assert json.loads(payload)["server"]["tags"] == tags
+        for one in operator.clients:
+            one.close()
+        operator.server.stop()
+    finally:
+        operator.server.destroy()
