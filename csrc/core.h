@@ -432,7 +432,7 @@ void responses_grant(struct conn *c, const char *reply, size_t n, uint64_t now);
 bool responses_use(struct conn *c, const char *subject, size_t n, uint64_t now);
 void responses_free(struct conn *c);
 
-/* mesh.c */
+/* mesh.c, interest.c, records.c */
 size_t mesh_parse(struct core *k, struct conn *c, const char *buf, size_t n);
 void mesh_send(struct core *k, uint32_t peer, const struct message *m, struct match_group **queues, uint32_t nqueues,
                bool queue_only, uint64_t tried);
