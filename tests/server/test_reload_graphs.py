@@ -5,31 +5,33 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections import Counter
+from random import Random
 from typing import Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from tests import probe
 from tests.harness import FOUR, ONE, Kind, Raw, Server, config_text, start
-from tests.server import graphs as model
-from tests.server.graphs import Graph, config, graphs, read_to_the_end
+from tests.server.account_cases import SUBJECTS, config, exports, imports, mappings, user_name
+from tests.server.account_cases import accounts as drawn
+from tests.server.account_clients import HOPS
+from tests.server.account_model import Account, Permissions, World
+from tests.server.test_account_graphs import CASES, SEED, Sent, Traffic, without_responses
 from tests.server.test_reload import descriptors
 
-EXAMPLES: Final = int(os.environ.get("SPLINE_GRAPHS", "5"))
-NOISE: Final = b"".join(b"PUB %s 5\r\nnoise\r\n" % subject.encode() for subject in model.SUBJECTS)
+CHANGES: Final = 3
+NOISE: Final = "noise"
+_NOISE: Final = b"".join(b"PUB %s 5\r\nnoise\r\n" % one.encode() for one in SUBJECTS if "*" not in one)
 
 
-@st.composite
-def histories(draw: st.DrawFn) -> list[Graph]:
-    """Graphs of the same accounts and subscriptions, with other imports and mappings."""
-    first = draw(graphs())
-    history = [first]
-    for _ in range(draw(st.integers(1, 4))):
-        other = draw(graphs().filter(lambda graph: len(graph.imports) == len(first.imports)))
-        history.append(Graph(other.imports, other.mappings, first.subscriptions, other.publishes))
-    return history
+def change(random: Random, made: list[Account]) -> None:
+    """The same users; they share and map other things."""
+    for number, account in enumerate(made):
+        account.exports = exports(random, number, len(made))
+    for number, account in enumerate(made):
+        account.imports = imports(random, made, number)
+        account.mappings = mappings(random)
 
 
 def reload_under(server: Server, text: str, traffic: list[Raw]) -> None:
@@ -40,8 +42,7 @@ def reload_under(server: Server, text: str, traffic: list[Raw]) -> None:
     def publish() -> None:
         while not done.is_set():
             for client in traffic:
-                client.send(NOISE)
-                client.expect_pong()
+                client.send(_NOISE + b"PING\r\n").read_until(b"PONG\r\n")
 
     publishing = threading.Thread(target=publish)
     publishing.start()
@@ -55,65 +56,59 @@ def reload_under(server: Server, text: str, traffic: list[Raw]) -> None:
     assert found[0].startswith("Reloaded"), found[0]
 
 
-def publish(graph: Graph, turn: int, publishers: list[Raw]) -> None:
-    """What counts, and the ends."""
-    for number, (account, subject) in enumerate(graph.publishes):
-        payload = f"{turn}/{account}:{number}"
-        publishers[account].send(f"PUB {subject} {len(payload)}\r\n{payload}\r\n".encode())
-    for publisher in publishers:
-        publisher.send(b"PUB _end 0\r\n\r\n")
+def forget_noise(traffic: Traffic) -> None:
+    """Wait until all of it has arrived."""
+    for turn in range(2):
+        for who in range(len(traffic.raw)):
+            traffic.pong(who)
+        traffic.fence.past(0 if turn else HOPS)
+    del traffic.sent[NOISE]
 
 
-def collect(
-    turn: int, listeners: list[tuple[int, Raw]], accounts: int
-) -> list[tuple[int, list[tuple[str, str, str]]]]:
-    """What counts of what was heard."""
-    heard = []
-    for account, client in listeners:
-        found = read_to_the_end(client, accounts)
-        prefix = f"{turn}/"
-        late = {payload for _, _, payload in found if payload != "noise" and not payload.startswith(prefix)}
-        assert not late
-        heard.append((account, [(a, b, c.removeprefix(prefix)) for a, b, c in found if c.startswith(prefix)]))
-    return heard
-
-
-def play(kind: Kind, history: list[Graph]) -> None:
-    """Let a server live through it."""
-    first, everybody = history[0], range(len(history[0].imports))
-    server = start(kind, config(first))
-    clients: list[Raw] = []
+def play(kind: Kind, seed: int) -> Counter[str]:
+    """One server and its configurations; how much of what has happened."""
+    random = Random(seed)
+    made = drawn(random)
+    for account in made:
+        account.users = [*map(without_responses, account.users), Permissions()]
+        account.default = without_responses(account.default)
+    server = start(kind, config(World(made)))
     try:
-        listeners: list[tuple[int, Raw]] = []
-        for account in everybody:
-            for sid, (pattern, group) in enumerate(first.subscriptions[account]):
-                client = Raw(server.port, timeout=30.0).hello(user=f"u{account}")
-                clients.append(client)
-                listeners.append((account, client))
-                client.send(f"SUB {pattern} {group} {sid}\r\nSUB _end end\r\nSUB _end.* end.\r\n".encode())
-                client.expect_pong()
-        publishers = [Raw(server.port, timeout=30.0).hello(user=f"u{account}") for account in everybody]
-        noisy = [Raw(server.port, timeout=30.0).hello(user=f"u{account}") for account in everybody]
-        clients += publishers + noisy
-        for turn, graph in enumerate(history):
-            if turn:
-                reload_under(server, config(graph), noisy)
-            publish(graph, turn, publishers)
-            model.check(graph, collect(turn, listeners, len(publishers)))
-        while clients:
-            clients.pop().leave()
+        traffic = Traffic(server, made, random)
+        noisy = [
+            Raw(server.port, timeout=60.0).hello(
+                user=user_name(number, len(made[number].users) - 1), headers=True
+            )
+            for number in range(len(made))
+        ]
+        for _ in range(CHANGES):
+            traffic.burst()
+            traffic.burst()
+            change(random, made)
+            traffic.sent[NOISE] = Sent(0, 0, "", "", None)
+            reload_under(server, config(World(made)), noisy)
+            forget_noise(traffic)
+        traffic.burst()
+        traffic.burst()
+        for client in noisy:
+            client.leave()
+        traffic.close()
         server.stop()
+    except BaseException as failure:
+        failure.add_note(f"seed {seed}, {kind.name}")
+        raise
     finally:
         server.destroy()
+    return traffic.tally
 
 
-def test_random_changes(kind: Kind) -> None:
-    @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(histories())
-    def run(history: list[Graph]) -> None:
-        play(kind, history)
-
-    run()
+@pytest.mark.parametrize("ours", [ONE, FOUR], ids=lambda each: each.name)
+def test_random_changes(ours: Kind) -> None:
+    tally: Counter[str] = Counter()
+    for seed in range(SEED, SEED + CASES):
+        tally += play(ours, seed)
+    print(tally)
+    assert tally["messages"] > 100 * CASES and tally["answers"] > 10 * CASES
 
 
 # How often accounts are changed. The whole of it: SPLINE_RELOADS=1000.
