@@ -66,10 +66,13 @@ class Counters:
         lib.spl_account_total(self._handle, place, self._account)
         return int(self._account.conns)
 
-    def account_conns(self, worker: int, place: int) -> int:
-        """How many connections a worker has in that account."""
-        lib.spl_account_part(self._handle, worker, place, self._account)
-        return int(self._account.conns)
+    def conns_elsewhere(self, place: int, but: int) -> int:
+        """How many connections that account has on other workers than this one."""
+        found = worker = 0
+        while lib.spl_account_part(self._handle, worker, place, self._account) == 0:
+            found += int(self._account.conns) if worker != but else 0
+            worker += 1
+        return found
 
     def account_id(self, name: str) -> int | None:
         """The id of an account that exists."""

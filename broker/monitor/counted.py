@@ -51,12 +51,13 @@ class Counted:
         sums["held"] = sums["subs"] + sums["shadows"] + self._own(name, sums)
         return sums
 
-    def conns(self, name: str, worker: int | None = None) -> int:
-        """How many connections one that it knows has, or has on that worker."""
-        place, counters = self._places[name], self._core.counters
-        if worker is not None:
-            return counters.account_conns(worker, place)
-        return counters.total_conns(place)
+    def conns(self, name: str) -> int:
+        """How many connections one that it knows has."""
+        return self._core.counters.total_conns(self._places[name])
+
+    def conns_elsewhere(self, name: str, worker: int) -> int:
+        """How many of them are on other workers. (Of two numbers read one after the other neither says that.)"""
+        return self._core.counters.conns_elsewhere(self._places[name], worker)
 
     def active(self) -> int:
         """How many of them have connections."""

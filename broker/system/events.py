@@ -188,7 +188,7 @@ class Events:
             return
         sums = self._accounts.of(name)
         if conns is not None:
-            sums["conns"] += conns - self._accounts.conns(name, index)
+            sums["conns"] = conns + self._accounts.conns_elsewhere(name, index)
         self._told[name] = sums["conns"]
         start, numbers = self._system.typed(ACCOUNT_CONNECTIONS), account_text(name, sums)[1:]
         for subject in (old, new):

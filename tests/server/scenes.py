@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import json
 import re
@@ -12,6 +13,8 @@ from typing import Any, Final
 from tests.harness import Kind, Raw, Server, start
 from tests.server.listener import Heard, Listener
 
+PATIENCE: Final = 20.0  # seconds
+LATE: Final = 2.0
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,8}[1-9])?Z")
 _ID: Final = re.compile(r"[0-9A-Za-z]{22}")
 _FLOOD: Final = 1000  # messages: how many of them arrive is chance
@@ -82,6 +85,16 @@ class Stage:
         """The last number of connections that was told of each account, on each of the two subjects."""
         return {heard.subject: heard.body["conns"] for heard in self._heard if "conns" in heard.body}
 
+    def more(self) -> bool:
+        """Wait for what may be late; False: nothing came."""
+        before = len(self._heard)
+        self._listener.raw.sock.settimeout(LATE)
+        with contextlib.suppress(TimeoutError):
+            while len(self._heard) == before:
+                self._next()
+        self._listener.raw.sock.settimeout(PATIENCE)
+        return len(self._heard) > before
+
     def _next(self) -> None:
         heard = self._listener.next()
         if not any(fnmatch.fnmatchcase(heard.subject, pattern) for pattern in _IGNORED):
@@ -96,7 +109,7 @@ def watched(kind: Kind, config: str) -> Iterator[Watched]:
     """A server, and somebody who listens to all of it."""
     server = start(kind, config)
     try:
-        listener = Listener(server, timeout=20.0, user="sys", **{"pass": "sys"})
+        listener = Listener(server, timeout=PATIENCE, user="sys", **{"pass": "sys"})
         yield server, listener
         listener.leave()
         server.stop()
@@ -106,17 +119,19 @@ def watched(kind: Kind, config: str) -> Iterator[Watched]:
 
 def compare(play: Scene, theirs: Watched, *ours: Watched) -> None:
     """Assert that a scene has the same events on all of these servers."""
-    expected = _events(play, theirs)
+    wanted = Stage(*theirs)
+    play(wanted)
+    expected = wanted.events()
     for one in ours:
-        found = _events(play, one)
+        stage = Stage(*one)
+        play(stage)
+        found = stage.events()
+        while found - expected and wanted.more():  # some come after the last client has left
+            expected = wanted.events()
+        while expected - found and stage.more():
+            found = stage.events()
         surplus, missing = _difference(found, expected), _difference(expected, found)
         assert not surplus and not missing, f"{one[0].kind.name}: we say {surplus}, nats-server {missing}"
-
-
-def _events(play: Scene, where: Watched) -> Counter[tuple[str, str]]:
-    stage = Stage(*where)
-    play(stage)
-    return stage.events()
 
 
 def _difference(some: Counter[tuple[str, str]], others: Counter[tuple[str, str]]) -> list[Any]:

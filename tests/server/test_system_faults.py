@@ -64,7 +64,7 @@ def test_a_worker_that_hangs_holds_up_nobody_else(server: Server) -> None:
     stopped = next(pid for pid in server.workers() if pid != home)
     os.kill(stopped, signal.SIGSTOP)
     try:
-        slow = {sys.send(PING), sys.send(f"{PING}.CONNZ")}
+        slow = {sys.send(f"{PING}.SUBSZ"), sys.send(f"{PING}.CONNZ")}
         quick = sys.send(f"{PING}.IDZ")
         where, answer = sys.answer()
         assert where == quick and answer.json["id"] == sys.server_id

@@ -42,10 +42,11 @@ class FakeAccounts:
         names = ("held", "in_msgs", "in_bytes", "out_msgs", "out_bytes", "slow_consumers")
         return Counter(conns=self.conns(name), **dict.fromkeys(names, 2))
 
-    def conns(self, name: str, worker: int | None = None) -> int:
-        if name != "A":
-            return 0
-        return self.by_worker[worker] if worker is not None else sum(self.by_worker.values())
+    def conns(self, name: str) -> int:
+        return sum(self.by_worker.values()) if name == "A" else 0
+
+    def conns_elsewhere(self, name: str, worker: int) -> int:
+        return self.conns(name) - self.by_worker[worker]
 
 
 class FakeQuestions:
