@@ -45,6 +45,9 @@ Key = tuple[int, int, int, int, int]
 
 _KEY: Final = struct.Struct("=QQQqQ")
 _CONN: Final = struct.Struct("=II8Q3q6I48s")
+_FEW: Final = struct.Struct(
+    "=8xQ84xI4xI4xI48x"
+)  # of the same: number, reason, how long account and `about` are
 _SUB: Final = struct.Struct("=II3Q4I")
 _ANSWER: Final = struct.Struct("=6I")
 _HEAD: Final = struct.Struct("=II")  # how either begins: size, kind
@@ -52,6 +55,7 @@ _HEAD: Final = struct.Struct("=II")  # how either begins: size, kind
 for _ours, _theirs in (
     (_KEY, "spl_key"),
     (_CONN, "spl_conn_record"),
+    (_FEW, "spl_conn_record"),
     (_SUB, "spl_sub_record"),
     (_ANSWER, "spl_answer_record"),
 ):
@@ -200,6 +204,5 @@ def _sub(data: bytes, at: int) -> SubRecord:
 
 def record_head(record: bytes) -> tuple[int, int, bytes, bool]:
     """Of one connection's record: its number, why it was closed, its account, whether it has said who it is."""
-    fields = _CONN.unpack_from(record)
-    account = record[_CONN.size : _CONN.size + fields[-4]]
-    return fields[2], fields[-6], account, fields[-2] > 0
+    cid, reason, account_len, about_len = _FEW.unpack_from(record)
+    return cid, reason, record[_CONN.size : _CONN.size + account_len], about_len > 0

@@ -252,6 +252,7 @@ struct core {
     uint32_t ndead, cap_dead;
     struct conn *internal;
     struct internal_sub *internal_subs;
+    bool together; /* what the server itself publishes is flushed later */
     struct answers *answers;
     uint64_t last_trace; /* msgtrace.c: traced messages; those that wait for peers; what this turn's events hold */
     struct collecting *collecting, *collecting_last;

@@ -125,11 +125,17 @@ int spl_publish(spl_core *k, int account, const struct spl_parts *p)
     bool delivered = deliver_message(k, &m);
     k->stall_ms = 0, k->full_peer = NULL, k->full_owner = false; /* nobody here could wait */
     text_free(&whole);
-    end_of_command(k);
+    if (!k->together) end_of_command(k);
     return delivered;
 }
 
 uint64_t spl_next_message(spl_core *k) { return atomic_fetch_add(&k->shared->system_messages, 1) + 1; }
+
+void spl_together(spl_core *k, int on)
+{
+    k->together = on;
+    if (!on) end_of_command(k);
+}
 
 int spl_interest(spl_core *k, int account, const char *subject, size_t len)
 {

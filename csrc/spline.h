@@ -133,6 +133,8 @@ int spl_account(spl_core *core, const char *name, size_t len);
 int spl_subscribe(spl_core *core, int account, uint32_t tag, const char *subject, size_t len);
 void spl_unsubscribe(spl_core *core, int account, uint32_t tag);
 int spl_publish(spl_core *core, int account, const struct spl_parts *parts); /* 1: somebody may have it, 0: nobody */
+/* From here on, until it is called with 0, what is published is sent together at the end. No turn may be taken meanwhile. */
+void spl_together(spl_core *core, int on);
 /* Would somebody else get what is published on this subject? */
 int spl_interest(spl_core *core, int account, const char *subject, size_t len);
 /* Another set of accounts' tables. Between begin and commit, what is said of accounts (all below, up to spl_system_account) is only

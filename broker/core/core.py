@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -240,6 +241,15 @@ class Core:
         if delivered < 0:
             raise MemoryError
         return bool(delivered)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is published within this block leaves the process at its end. No turn may be taken meanwhile."""
+        lib.spl_together(self._handle, 1)
+        try:
+            yield
+        finally:
+            lib.spl_together(self._handle, 0)
 
     def interested(self, account: int, subject: bytes) -> bool:
         """Would somebody other than ourselves get what is published on this subject?"""

@@ -14,7 +14,7 @@ import asyncio
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from broker.log import Log, guarded
@@ -23,7 +23,7 @@ from broker.monitor.counted import Counted
 from broker.options.users import GLOBAL_ACCOUNT
 from broker.protocol.errors import ClosedReason
 from broker.records import ConnRecord, read_records
-from broker.system.facts import ACCOUNT, ACCOUNT_AUTH_ERROR, BOUND, KNOWN, Kind, read_facts, subjects_of
+from broker.system.facts import ACCOUNT, ACCOUNT_AUTH_ERROR, BOUND, KNOWN, Fact, Kind, read_facts, subjects_of
 from broker.system.system import System
 from broker.system.texts import account_text, client_text, end_text
 
@@ -32,7 +32,7 @@ AT_ONCE: Final = 0.005  # seconds of work before others have their turn
 ACCOUNT_CONNECTIONS: Final = "account_connections"
 _CONNECT: Final = "client_connect"
 _DISCONNECT: Final = "client_disconnect"
-_GONE: Final = ((Kind.GONE, 0, 0, b""),)
+_GONE: Final[tuple[Fact, ...]] = ((Kind.GONE, 0, 0, b""),)
 _NAME: Final = re.compile(r"[^\s.*>]+(?:\.[^\s.*>]+)*")  # an account that can be part of a subject
 
 
@@ -87,17 +87,25 @@ class Events:
     async def _work(self) -> None:
         """One worker's facts after the other's, with pauses for others; only then is it asked for more."""
         try:
-            until = time.monotonic() + AT_ONCE
             while self._waiting:
                 index, serial, told, more = self._waiting.popleft()
-                for fact in read_facts(told) if told else _GONE:
-                    self._act(index, serial, *fact)
-                    if time.monotonic() > until:
-                        await asyncio.sleep(0)
-                        until = time.monotonic() + AT_ONCE
+                facts = read_facts(told) if told else iter(_GONE)
+                while self._some(index, serial, facts):
+                    await asyncio.sleep(0)
                 more()
+                await asyncio.sleep(0)
         finally:
             self._working = None
+
+    def _some(self, index: int, serial: int, facts: Iterator[Fact]) -> bool:
+        """As much work as may be done at once; whether there is more."""
+        until = time.monotonic() + AT_ONCE
+        with self._system.together():
+            for fact in facts:
+                self._act(index, serial, *fact)
+                if time.monotonic() > until:
+                    return True
+        return False
 
     def _act(self, index: int, serial: int, kind: int, flags: int, conns: int, record: bytes) -> None:
         """Never raises."""

@@ -41,6 +41,9 @@ class Kind(IntEnum):
     GONE = 6  # told by nobody: the worker is dead
 
 
+Fact = tuple[int, int, int, bytes]  # kind, flags, connections, record
+
+
 KNOWN: Final = 1  # flag of CONNECTED: its end will be told, too, whoever listens then
 ACCOUNT: Final = 2  # flag of CLOSED: somebody in the account wants to know why it was refused
 BOUND: Final = 4  # flag of CLOSED: it was refused by rules that came when it was in its account already
@@ -179,8 +182,8 @@ class Facts:
         self._waiting += (HEAD.pack(len(record), conns, kind, flags), record)
 
 
-def read_facts(told: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """(kind, flags, connections, record) of each fact in what ``Facts.take`` gave."""
+def read_facts(told: bytes) -> Iterator[Fact]:
+    """Each fact in what ``Facts.take`` gave."""
     at = 0
     while at < len(told):
         size, conns, kind, flags = HEAD.unpack_from(told, at)

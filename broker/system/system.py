@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Final
 
 from broker.core import Core, Message
@@ -40,6 +41,10 @@ class System:
         """Publish a JSON value, or bytes as they are. Whether somebody may have got it."""
         payload = body if isinstance(body, bytes) else compact(body).encode()
         return self._core.publish(self._account, subject.encode(), payload, b"", headers)
+
+    def together(self) -> AbstractContextManager[None]:
+        """A block whose messages are sent together. It must not wait for anything."""
+        return self._core.together()
 
     def answer(self, request: Message, body: object, headers: bytes = b"") -> None:
         """Answer a request, if it waits for that, and where somebody can listen."""

@@ -83,6 +83,12 @@ static void to_clients(void)
     CHECK(pair_heard(&p, "HMSG a.b 1 back 18 22\r\nNATS/1.0\r\nX: y\r\n\r\ndata\r\n"
                          "HMSG a.b 2 back 18 22\r\nNATS/1.0\r\nX: y\r\n\r\ndata\r\n"
                          "MSG a.c 1 0\r\n\r\nMSG a.c 2 0\r\n\r\n"));
+    spl_together(k, 1);
+    CHECK_EQ(spl_publish(k, 0, &n), 1);
+    CHECK_EQ(spl_publish(k, 0, &n), 1);
+    CHECK(pair_heard(&p, "")); /* not before the last of them */
+    spl_together(k, 0);
+    CHECK(pair_heard(&p, "MSG a.c 1 0\r\n\r\nMSG a.c 2 0\r\n\r\nMSG a.c 1 0\r\n\r\nMSG a.c 2 0\r\n\r\n"));
     struct spl_parts bad = parts("a..b", "", "", "");
     CHECK_EQ(spl_publish(k, 0, &bad), -1);
     pair_close(&p);

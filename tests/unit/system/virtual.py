@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from broker.system.ids import EventIds
@@ -78,6 +79,10 @@ class FakeSystem:
         self.wanted: Callable[[str], bool] = lambda subject: True
 
     typed = System.typed
+
+    def together(self) -> AbstractContextManager[None]:
+        """Makes no difference here."""
+        return nullcontext()
 
     def interested(self, subject: str) -> bool:
         """Does anybody listen?"""
