@@ -36,9 +36,10 @@ static struct core *sharing(void)
     cfg.cache_entries = 4096, cfg.max_pending = 64 << 20;
     struct core *k = pair_core(&cfg);
     int sink = spl_account(k, "SINK", 4);
-    if (spl_account_label(k, sink, "\"SINK\"", 6) < 0 || spl_stream_import(k, sink, 0, "event.a", 7, NULL, NULL) < 0 ||
-        spl_stream_import(k, sink, 0, "shown.a", 7, literal("shown.a"), literal("raw.a")) < 0 ||
-        spl_service_export(k, 0, 0, 0) != 0 || spl_service_import(k, sink, 0, 0, "service.a", 9, NULL, 0) < 0 ||
+    if (spl_account_label(k, sink, "\"SINK\"", 6) < 0 ||
+        spl_stream_import(k, sink, 0, "event.a", 7, NULL, NULL, 0) < 0 ||
+        spl_stream_import(k, sink, 0, "shown.a", 7, literal("shown.a"), literal("raw.a"), 0) < 0 ||
+        spl_service_export(k, 0, 0, 0, 0) != 0 || spl_service_import(k, sink, 0, 0, "service.a", 9, NULL, 0) < 0 ||
         spl_service_import(k, sink, 0, 0, "outer.a", 7, literal("inner.a"), 0) < 0)
         abort();
     return k;

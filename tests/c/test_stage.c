@@ -54,8 +54,8 @@ static bool describe(struct core *k, const char *head, const char *remote)
         transform_free(find);
         return false;
     }
-    if (spl_stream_import(k, 1, 0, to, strlen(to), show, find) < 0) return false;
-    int q = spl_service_export(k, 0, 0, 0), r = q < 0 ? -1 : spl_service_export(k, 0, 0, 0);
+    if (spl_stream_import(k, 1, 0, to, strlen(to), show, find, 0) < 0) return false;
+    int q = spl_service_export(k, 0, 0, 0, 0), r = q < 0 ? -1 : spl_service_export(k, 0, 0, 0, 0);
     struct transform *target = r < 0 ? NULL : literal(remote);
     if (!target || spl_service_import(k, 1, 0, remote[0] == 'q' ? q : r, "ask", 3, target, 0) < 0) return false;
     struct transform *mapped = spl_mapping(k, 1, "m", 1) < 0 ? NULL : literal("ask");
