@@ -13,8 +13,8 @@ import pytest
 
 from tests import probe
 from tests.harness import FOUR, ONE, Kind, Raw, Server, start
+from tests.server.operators import ACCOUNT, CONFIG, PING, SYSTEM_SUBJECTS
 from tests.server.system import Asker
-from tests.server.test_system_requests import ACCOUNT, CONFIG, PING, SYSTEM_SUBJECTS
 
 SIZES: Final = (60_000, 3_000_000)  # one that is looked at, one that is refused
 MOST_SECONDS: Final = 0.25  # of processor time; what is wrong with these takes a second at least, or for ever
