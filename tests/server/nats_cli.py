@@ -101,6 +101,16 @@ class Running:
         return self.wait()
 
 
+def _can_be_interrupted() -> None:
+    """What runs in the background of a script ignores Ctrl-C, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _on_a_terminal() -> None:
+    _can_be_interrupted()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 class Cli:
     """The tool, as a user of a server whose password is the user's name."""
 
@@ -152,6 +162,7 @@ class Cli:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            preexec_fn=_can_be_interrupted,
         )
         running = self._keep(Running(process, process.stdout))
         monitor = Monitor(self.server)
@@ -176,7 +187,7 @@ class Cli:
                 stdout=end,
                 stderr=end,
                 start_new_session=True,
-                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+                preexec_fn=_on_a_terminal,
             )
         return self._keep(Running(process, _Terminal(ours)))
 

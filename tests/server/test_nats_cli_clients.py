@@ -44,6 +44,7 @@ def test_queue_group(cli: Cli) -> None:
     watcher = cli.start("app", "sub", "work.*", "--count", "61", "--raw")
     cli("app", "pub", "work.item", "item-{{Count}}", "--count", "61", "--quiet")
     watcher.wait()
+    until(lambda: sum(member.log.text.count("item-") for member in group) >= 61)
     got = [re.findall(r"item-\d+", member.stop().text) for member in group]
     assert all(got) and sorted(chain(*got)) == sorted(f"item-{number}" for number in range(1, 62))
 

@@ -70,7 +70,9 @@ def test_nkey_reads_credentials_from_stdin(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\xff\xfe", b"S" * 58, nkeys.generate(Prefix.USER).public.encode()]
+    "content",
+    [b"", b"\xff\xfe", b"S" * 58, nkeys.generate(Prefix.USER).public.encode()],
+    ids=["empty", "no text", "no key", "public key"],
 )
 def test_nkey_without_a_usable_seed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes

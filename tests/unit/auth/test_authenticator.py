@@ -175,6 +175,7 @@ class TestNkeys:
             (sign("another"), "Signature not verified"),
             (sign(NONCE, OTHER_KEY), "Signature not verified"),
         ],
+        ids=["none", "no base64", "short", "of something else", "by another key"],
     )
     def test_wrong_signature(self, signature: str, detail: str) -> None:
         expected = Rejected(f'{FAILED} - Nkey "{KEY.public}"', detail)
@@ -196,7 +197,9 @@ class TestNkeys:
         rejected(options, Connect(nkey=KEY.public, sig=sign(NONCE)))
         accepted(options, Connect(nkey=KEY.public, sig=sign(NONCE)), kind="LEAFNODE")
 
-    @pytest.mark.parametrize("text", ["UNUSABLE", nkeys.generate(Prefix.ACCOUNT).public])
+    @pytest.mark.parametrize(
+        "text", ["UNUSABLE", nkeys.generate(Prefix.ACCOUNT).public], ids=["text", "account"]
+    )
     def test_a_configured_text_that_is_no_user_key_lets_nobody_in(self, text: str) -> None:
         rejected(Options(nkeys=[NkeyUser(text)]), Connect(nkey=text, sig=sign(NONCE)))
 
@@ -204,7 +207,9 @@ class TestNkeys:
 class TestSingle:
     """One token, or one user, for all."""
 
-    @pytest.mark.parametrize(("configured", "right"), [("t0k", "t0k"), (HASH, "hashed")])
+    @pytest.mark.parametrize(
+        ("configured", "right"), [("t0k", "t0k"), (HASH, "hashed")], ids=["plain", "hash"]
+    )
     def test_token(self, configured: str, right: str) -> None:
         options = Options(token=Secret(configured))
         assert accepted(options, Connect(auth_token=right)) == Accepted(None, "$G", None, "token")
@@ -212,7 +217,7 @@ class TestSingle:
         assert rejected(options, Connect()).log == FAILED
         assert accepted(options, Connect(auth_token=right, user="u")).label == "user:u"
 
-    @pytest.mark.parametrize(("configured", "right"), [("p", "p"), (HASH, "hashed")])
+    @pytest.mark.parametrize(("configured", "right"), [("p", "p"), (HASH, "hashed")], ids=["plain", "hash"])
     def test_user(self, configured: str, right: str) -> None:
         options = Options(username="u", password=Secret(configured))
         assert accepted(options, Connect(user="u", password=right)) == Accepted(None, "$G", None, "user:u")
