@@ -35,7 +35,6 @@ ACCOUNTS: Final = {
     "twice": "accounts { A {}\n A {} }",
     "key": "accounts { A { nkey: foo } }",
     "maps": "accounts { A { maps { a: b } } }",
-    "no system account": "no_system_account: true\naccounts { A { exports [ {service: q, latency: l} ] } }",
     "unknown": "accounts { A { foo: 1 } }",
     "unknown limit": "accounts { A { limits { foo: 1 } } }",
     "no number": "accounts { A { limits { max_conn: x } } }",
@@ -206,6 +205,10 @@ def test_verdict(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (
             importing("{stream: {account: A, subject: a.b}, prefix: x, to: y}"),
             "Stream import can not have a 'prefix' and a 'to' property",
+        ),
+        (
+            "no_system_account: true\naccounts { A { exports [ {service: q, latency: l} ] } }",
+            'Error adding service latency sampling for "q": system account not setup',
         ),
         (exporting("{stream: a, threshold: '1s'}"), "Detected response directive on non-service"),
         (exporting("{stream: a, service: b}"), 'Detected service "b" but already saw a stream'),
